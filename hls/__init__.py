@@ -1,0 +1,1 @@
+"""Dataflow hardware: layers, emitters, co-simulation, synthesis and reports."""

@@ -1,0 +1,172 @@
+"""The dataflow graph: hardware layers, the streams between them, and how each is instantiated.
+
+A layer is one flat frozen dataclass that satisfies `Layer`; it can execute itself on integers, say
+how many cycles it takes, estimate its resources and name the module that implements it. All values
+on streams are unsigned counts ``0 .. 2**bits - 1``; what they mean as real numbers is not known
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A channels-last stream of ``elements`` counts a frame, ``lanes`` of them in each beat.
+
+    Element ``e`` of a frame travels in beat ``e // lanes``, lane ``e % lanes``; lane 0 is in the
+    low bits.
+    """
+
+    elements: int
+    lanes: int
+    bits: int
+
+    def __post_init__(self) -> None:
+        assert self.lanes >= 1 and self.bits >= 1 and self.elements % self.lanes == 0, self
+
+    @property
+    def beats(self) -> int:
+        """Beats per frame."""
+        return self.elements // self.lanes
+
+    @property
+    def width(self) -> int:
+        """Bits per beat."""
+        return self.lanes * self.bits
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A read-only memory, word 0 first, each word an unsigned integer of ``bits`` bits."""
+
+    bits: int
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A module with its parameters; ``memories`` maps the file-name parameter to the contents."""
+
+    module: str
+    parameters: Mapping[str, int]
+    memories: Mapping[str, Memory] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """FPGA resources; ``bram18`` counts 18 kbit block RAMs, ``lut`` includes LUT used as memory."""
+
+    lut: int = 0
+    ff: int = 0
+    dsp: int = 0
+    bram18: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.lut + other.lut,
+            self.ff + other.ff,
+            self.dsp + other.dsp,
+            self.bram18 + other.bram18,
+        )
+
+
+class Layer(Protocol):
+    """What every hardware layer offers. Streams are keyed by port prefix, e.g. ``in``, ``out``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]: ...
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles per frame in steady state."""
+        ...
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        """Counts of shape (frames, elements), one array for each input, to the same of outputs."""
+        ...
+
+    def instance(self) -> Instance: ...
+
+    def estimate(self) -> Resources: ...
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of a layer; the graph's own input and output have an empty layer name."""
+
+    layer: str
+    port: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A stream from one port to another through a FIFO of ``depth`` beats (at least 2)."""
+
+    source: Port
+    target: Port
+    depth: int = 2
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """Layers in topological order and the edges between them.
+
+    The graph's ports are ``Port("", name)``; their streams are those of the layers they touch.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    edges: tuple[Edge, ...]
+
+    def layer(self, name: str) -> Layer:
+        """The layer called ``name``."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def stream(self, edge: Edge) -> Stream:
+        """The stream that travels over ``edge``."""
+        if edge.source.layer:
+            return self.layer(edge.source.layer).outputs[edge.source.port]
+        return self.layer(edge.target.layer).inputs[edge.target.port]
+
+    @property
+    def inputs(self) -> dict[str, Stream]:
+        """Streams that enter the graph, by port name."""
+        return {e.source.port: self.stream(e) for e in self.edges if not e.source.layer}
+
+    @property
+    def outputs(self) -> dict[str, Stream]:
+        """Streams that leave the graph, by port name."""
+        return {e.target.port: self.stream(e) for e in self.edges if not e.target.layer}
+
+    def execute(self, inputs: Mapping[str, Ints]) -> dict[Port, Ints]:
+        """Run frames of counts (frames, elements) through; returns the values at every port.
+
+        The result holds each layer's output ports and, under ``Port("", name)``, the outputs.
+        """
+        values = {Port("", name): np.asarray(value) for name, value in inputs.items()}
+        sources = {edge.target: edge.source for edge in self.edges}
+        for layer in self.layers:
+            arguments = [values[sources[Port(layer.name, port)]] for port in layer.inputs]
+            results = layer.execute(*arguments)
+            values.update(
+                {Port(layer.name, p): r for p, r in zip(layer.outputs, results, strict=True)}
+            )
+        for edge in self.edges:
+            if not edge.target.layer:
+                values[edge.target] = values[edge.source]
+        return values

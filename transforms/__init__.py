@@ -1,0 +1,1 @@
+"""Graph-to-graph transforms, one function a file."""
