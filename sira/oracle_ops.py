@@ -1,0 +1,200 @@
+"""Operators of the oracle: qonnx's quantizers, and standard ones that need help, in float64.
+
+`onnx.reference` computes nearly every standard operator in the type of its input, so widened inputs
+are enough. Replaced here: BatchNormalization, which before opset 14 takes the statistics of the
+batch; QuantizeLinear, which overflows at 2^31 instead of saturating; DequantizeLinear, which passes
+through float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_batch_normalization import _batchnorm_test_mode
+from qonnx.custom_op.general.quant import quant
+from qonnx.custom_op.registry import getCustomOp
+
+from sira.errors import SiraError
+
+Value = NDArray[Any]
+
+QONNX = "qonnx.custom_op.general"
+"""The one domain of qonnx's operators in a repaired model."""
+
+QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "QuantizeLinear", "MultiThreshold"})
+"""Operators whose outputs are integers up to a scale and a zero point of their own."""
+
+_ELEMENTWISE = frozenset(
+    (
+        *("Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Floor"),
+        *("HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg"),
+        *("Pow", "PRelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus"),
+        *("Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu"),
+        *("Quant", "IntQuant", "BipolarQuant", "Trunc"),
+    )
+)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """The value of an attribute; a float is the float32 number, widened."""
+    for entry in node.attribute:
+        if entry.name == name:
+            return helper.get_attribute_value(entry)
+    return default
+
+
+def lattice(node: onnx.NodeProto, constants: Mapping[str, Value]) -> tuple[Value, Value]:
+    """Scale and zero point (broadcastable) with output = (q - zero point) * scale, q integer.
+
+    For QuantizeLinear, whose output is q itself, they are 1 and 0.
+    """
+    scale: Any
+    zero_point: Any
+    match node.op_type:
+        case "Quant" | "IntQuant":
+            scale, zero_point = constants[node.input[1]], constants[node.input[2]]
+        case "BipolarQuant":
+            scale, zero_point = constants[node.input[1]], np.zeros(())
+        case "MultiThreshold":
+            scale = np.float64(attribute(node, "out_scale", 1.0))
+            zero_point = np.float64(-attribute(node, "out_bias", 0.0) / scale)
+        case "QuantizeLinear":
+            scale, zero_point = np.ones(()), np.zeros(())
+        case other:
+            raise AssertionError(f"{other} is no quantizer")
+    return np.asarray(scale, np.float64), np.asarray(zero_point, np.float64)
+
+
+def batches(node: onnx.NodeProto, rank: int, constants: Mapping[str, Value]) -> bool:
+    """Whether the node maps (1, ...) tensors of ``rank`` dimensions to the same, row by row.
+
+    If so, it may as well be given (points, ...): row i of the output depends on row i of the
+    input, and constants mean the same in every row.
+    """
+    fixed = [constants[name] for name in node.input if name in constants]
+    match node.op_type:
+        case "BatchNormalization":
+            return rank >= 2
+        case "MultiThreshold":
+            return rank >= 2 and _channel_axis(node, rank) != 0
+        case "QuantizeLinear" | "DequantizeLinear":
+            axis = attribute(node, "axis", 1) % rank
+            blocked = attribute(node, "block_size", 0) != 0
+            return not blocked and (axis != 0 or all(value.size == 1 for value in fixed))
+        case "PRelu" if rank > 2 and any(value.ndim == 1 for value in fixed):
+            return False  # the reference looks for an axis as long as the slope
+        case op if op in _ELEMENTWISE:
+            return all(v.ndim < rank or (v.ndim == rank and v.shape[0] == 1) for v in fixed)
+        case _:
+            return False
+
+
+def _channel_axis(node: onnx.NodeProto, rank: int) -> int:
+    """Where qonnx finds the channels of a MultiThreshold's input."""
+    layout = attribute(node, "data_layout", b"").decode()
+    guess: str = layout or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
+    return guess.index("C") if "C" in guess else 1
+
+
+def _quant(node: onnx.NodeProto, x: Value, scale: Value, zero_point: Value, bits: Value) -> Value:
+    # The function itself: qonnx's node executor would round the result to float32.
+    entry = getCustomOp(node, 1)
+    signed, narrow, mode = map(entry.get_nodeattr, ("signed", "narrow", "rounding_mode"))
+    result: Value = quant(x, scale, zero_point, bits, signed, narrow, mode)
+    return result
+
+
+def _by_qonnx(node: onnx.NodeProto, *inputs: Value) -> Value:
+    """qonnx's own executor of the node; it keeps float64 as it is."""
+    version = 2 if node.op_type == "Trunc" and len(node.input) == 6 else 1
+    context = dict(zip(node.input, inputs, strict=True))
+    getCustomOp(node, version).execute_node(context, None)
+    result: Value = context[node.output[0]]
+    return result
+
+
+def _batch_normalization(node: onnx.NodeProto, x: Value, *parameters: Value) -> Value:
+    if attribute(node, "training_mode", 0):
+        raise SiraError(
+            "BatchNormalization in training mode has no fixed meaning",
+            where=node.name or node.output[0],
+            remedy="export the model in evaluation mode",
+        )
+    epsilon = np.float64(np.float32(attribute(node, "epsilon", 1e-5)))
+    result: Value = _batchnorm_test_mode(x, *parameters, epsilon=epsilon)
+    return result
+
+
+def _quantize_linear(
+    node: onnx.NodeProto, x: Value, scale: Value, zero_point: Value | None = None
+) -> Value:
+    """Rounds half to even, adds the zero point, saturates."""
+    code = attribute(node, "output_dtype", 0) or onnx.TensorProto.UINT8
+    dtype = helper.tensor_dtype_to_np_dtype(code) if zero_point is None else zero_point.dtype
+    low, high = _integer_range(node, dtype)
+    offset = 0.0 if zero_point is None else _along(node, zero_point, x).astype(np.float64)
+    return np.clip(np.rint(x / _along(node, scale, x)) + offset, low, high).astype(dtype)
+
+
+def _dequantize_linear(
+    node: onnx.NodeProto, x: Value, scale: Value, zero_point: Value | None = None
+) -> Value:
+    offset = 0.0 if zero_point is None else _along(node, zero_point, x).astype(np.float64)
+    return (x.astype(np.float64) - offset) * _along(node, scale, x)
+
+
+def _along(node: onnx.NodeProto, parameter: Value, x: Value) -> Value:
+    """A scale or zero point, shaped to broadcast along the node's axis."""
+    if parameter.size == 1:
+        return parameter.reshape(())
+    if parameter.ndim != 1:
+        raise SiraError(
+            f"blocked {node.op_type} is not supported",
+            where=node.name or node.output[0],
+            expected="a scale per tensor or per axis",
+            found=f"a scale of shape {parameter.shape}",
+        )
+    shape = [1] * x.ndim
+    shape[attribute(node, "axis", 1)] = -1
+    return parameter.reshape(shape)
+
+
+def _integer_range(node: onnx.NodeProto, dtype: np.dtype[Any]) -> tuple[int, int]:
+    name = dtype.name  # ml_dtypes' int4 has no numpy.iinfo
+    if not name.removeprefix("u").startswith("int"):
+        raise SiraError(
+            "QuantizeLinear to a float type is not supported",
+            where=node.name or node.output[0],
+            expected="an integer type",
+            found=name,
+        )
+    bits = int(name.partition("int")[2])
+    return (0, 2**bits - 1) if name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _operator(domain: str, op_type: str, compute: Callable[..., Value]) -> type:
+    """A class for `onnx.reference` of an operator with one output."""
+
+    def run(self: Any, *inputs: Value, **_: Any) -> tuple[Value]:
+        return (np.asarray(compute(self.onnx_node, *inputs)),)
+
+    return type(op_type, (OpRun,), {"op_domain": domain, "_run": run})
+
+
+OPERATORS = (
+    _operator(QONNX, "Quant", _quant),
+    _operator(QONNX, "IntQuant", _quant),
+    _operator(QONNX, "BipolarQuant", _by_qonnx),
+    _operator(QONNX, "MultiThreshold", _by_qonnx),
+    _operator(QONNX, "Trunc", _by_qonnx),
+    _operator("", "BatchNormalization", _batch_normalization),
+    _operator("", "QuantizeLinear", _quantize_linear),
+    _operator("", "DequantizeLinear", _dequantize_linear),
+)
+"""Classes for `onnx.reference.ReferenceEvaluator(..., new_ops=...)`."""
