@@ -1,0 +1,266 @@
+"""Exact real numbers: fractions, and enclosures of rising precision where a value is irrational.
+
+An `Exact` is an array of Python objects. Each element is a `fractions.Fraction`, or an `Enclosure`
+where a square root or a transcendental function made it irrational, or a float NaN that marks an
+element nobody asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import mpmath
+import numpy as np
+from mpmath import iv
+from numpy.typing import ArrayLike, NDArray
+
+from sira.interval import Interval
+
+Objects = NDArray[np.object_]
+
+
+_LARGEST = Fraction(float(np.finfo(np.float64).max))
+
+
+class Undecided(Exception):
+    """A comparison needs more bits than the current precision."""
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """Significand bits of every `Enclosure` made inside."""
+    before = iv.prec
+    iv.prec = bits
+    try:
+        yield
+    finally:
+        iv.prec = before
+
+
+class Enclosure:
+    """An irrational number between two floats of the current `precision`."""
+
+    __slots__ = ("mpi",)
+
+    def __init__(self, mpi: Any) -> None:
+        self.mpi = mpi
+
+    @staticmethod
+    def of(x: Fraction | Enclosure) -> Enclosure:
+        if isinstance(x, Enclosure):
+            return x
+        return Enclosure(iv.mpf(x.numerator) / iv.mpf(x.denominator))
+
+    @property
+    def bounds(self) -> tuple[Fraction, Fraction]:
+        return _fraction(self.mpi.a), _fraction(self.mpi.b)
+
+    def __neg__(self) -> Enclosure:
+        return Enclosure(-self.mpi)
+
+    def __add__(self, other: Any) -> Any:
+        return _combine(self, other, lambda a, b: a + b)
+
+    def __sub__(self, other: Any) -> Any:
+        return _combine(self, other, lambda a, b: a - b)
+
+    def __mul__(self, other: Any) -> Any:
+        if other == 0:
+            return Fraction(0)
+        return _combine(self, other, lambda a, b: a * b)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _combine(self, other, lambda a, b: a / b)
+
+    def __radd__(self, other: Any) -> Any:
+        return self + other
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __rmul__(self, other: Any) -> Any:
+        return self * other
+
+    def __rtruediv__(self, other: Any) -> Any:
+        if _unasked(other) or other == 0:
+            return other
+        return _combine(Enclosure.of(other), self, lambda a, b: a / b)
+
+    def compare(self, bound: Fraction) -> int:
+        """-1 or 1 as the number is below or above ``bound``; it is irrational, so never 0."""
+        low, high = self.bounds
+        if high < bound:
+            return -1
+        if low > bound:
+            return 1
+        raise Undecided
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """An array of exact real numbers."""
+
+    values: Objects
+
+    @staticmethod
+    def of(value: ArrayLike | Fraction) -> Exact:
+        """From integers, floats (each the exact number it encodes) or fractions."""
+        array = np.asarray(value)
+        if array.dtype != object:
+            array = array.astype(np.float64 if array.dtype.kind == "f" else array.dtype)
+        flat = [x if isinstance(x, Fraction) else Fraction(x) for x in array.ravel().tolist()]
+        return Exact(_objects(flat, array.shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The tightest float64 enclosure."""
+        pairs = [_float_bounds(x) for x in self.values.ravel()]
+        lo = np.array([p[0] for p in pairs]).reshape(self.shape)
+        hi = np.array([p[1] for p in pairs]).reshape(self.shape)
+        return Interval(lo, lo if np.array_equal(lo, hi) else hi)
+
+    @property
+    def is_rational(self) -> bool:
+        return all(isinstance(x, Fraction) for x in self.values.ravel())
+
+    def map(self, f: Callable[[Any], Any]) -> Exact:
+        """Apply a re-arrangement of elements (reshape, transpose, ...)."""
+        return Exact(np.asarray(f(self.values), dtype=object))
+
+    def elementwise(self, f: Callable[[Any], Any]) -> Exact:
+        """Apply ``f`` to every element that somebody asked for."""
+        flat = [x if _unasked(x) else f(x) for x in self.values.ravel()]
+        return Exact(_objects(flat, self.shape))
+
+    def signs(self) -> NDArray[np.int64]:
+        """-1, 0 or 1 for each element."""
+        flat = [_sign(x) for x in self.values.ravel()]
+        return np.array(flat, np.int64).reshape(self.shape)
+
+    def __neg__(self) -> Exact:
+        return self.elementwise(lambda x: -x)
+
+    def __add__(self, other: Exact) -> Exact:
+        return _wrap(self.values + other.values)
+
+    def __sub__(self, other: Exact) -> Exact:
+        return _wrap(self.values - other.values)
+
+    def __mul__(self, other: Exact) -> Exact:
+        return _wrap(self.values * other.values)
+
+    def __truediv__(self, other: Exact) -> Exact:
+        return _wrap(self.values / other.values)
+
+    def sqrt(self) -> Exact:
+        return self.elementwise(_sqrt)
+
+    def exp(self) -> Exact:
+        return self.elementwise(lambda x: _function(iv.exp, x, Fraction(1)))
+
+    def tanh(self) -> Exact:
+        return self.elementwise(lambda x: _function(_iv_tanh, x, Fraction(0)))
+
+    def sigmoid(self) -> Exact:
+        one = Exact.of(1)
+        return one / (one + (-self).exp())
+
+    def maximum(self, other: Exact) -> Exact:
+        return _wrap(np.frompyfunc(lambda a, b: _choose(a, b, 1), 2, 1)(self.values, other.values))
+
+    def minimum(self, other: Exact) -> Exact:
+        return _wrap(np.frompyfunc(lambda a, b: _choose(a, b, -1), 2, 1)(self.values, other.values))
+
+
+def rational_gcd(values: Objects) -> Fraction:
+    """The largest g > 0 such that every value is an integer multiple of it; 0 if all are zero."""
+    fractions = [x for x in values.ravel().tolist() if x]
+    if not fractions:
+        return Fraction(0)
+    denominator = math.lcm(*(x.denominator for x in fractions))
+    numerator = math.gcd(*(x.numerator * (denominator // x.denominator) for x in fractions))
+    return Fraction(numerator, denominator)
+
+
+def _wrap(values: Any) -> Exact:
+    if isinstance(values, np.ndarray):
+        return Exact(values)
+    return Exact(_objects([values], ()))
+
+
+def _objects(flat: list[Any], shape: tuple[int, ...]) -> Objects:
+    out = np.empty(len(flat), dtype=object)
+    out[:] = flat
+    return out.reshape(shape)
+
+
+def _unasked(x: Any) -> bool:
+    return isinstance(x, float)
+
+
+def _combine(a: Enclosure, b: Any, f: Callable[[Any, Any], Any]) -> Any:
+    if _unasked(b):
+        return b
+    return Enclosure(f(a.mpi, Enclosure.of(b).mpi))
+
+
+def _sign(x: Any) -> int:
+    if isinstance(x, Enclosure):
+        return x.compare(Fraction(0))
+    return 0 if _unasked(x) else (x > 0) - (x < 0)
+
+
+def _choose(a: Any, b: Any, sign: int) -> Any:
+    """The larger of a and b for sign 1, the smaller for -1."""
+    if _unasked(a) or _unasked(b):
+        return math.nan
+    return a if _sign(a - b) * sign >= 0 else b
+
+
+def _sqrt(x: Any) -> Any:
+    if isinstance(x, Fraction):
+        top, bottom = math.isqrt(x.numerator), math.isqrt(x.denominator)
+        if top * top == x.numerator and bottom * bottom == x.denominator:
+            return Fraction(top, bottom)
+    return Enclosure(iv.sqrt(Enclosure.of(x).mpi))
+
+
+def _function(f: Callable[[Any], Any], x: Any, at_zero: Fraction) -> Any:
+    """exp and tanh are irrational at every rational point but 0 (Lindemann 1882)."""
+    return at_zero if x == 0 else Enclosure(f(Enclosure.of(x).mpi))
+
+
+def _iv_tanh(x: Any) -> Any:
+    e = iv.exp(2 * x)
+    return 1 - 2 / (e + 1)
+
+
+def _fraction(x: Any) -> Fraction:
+    sign, mantissa, exponent, _ = mpmath.mpf(x)._mpf_
+    value = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+    return -value if sign else value
+
+
+def _float_bounds(x: Any) -> tuple[float, float]:
+    if isinstance(x, Enclosure):
+        low, high = x.bounds
+        return _float_bounds(low)[0], _float_bounds(high)[1]
+    if abs(x) > _LARGEST:
+        return (float(_LARGEST), math.inf) if x > 0 else (-math.inf, -float(_LARGEST))
+    nearest = float(x)
+    back = Fraction(nearest)
+    if back == x:
+        return nearest, nearest
+    if back < x:
+        return nearest, math.nextafter(nearest, math.inf)
+    return math.nextafter(nearest, -math.inf), nearest

@@ -1,0 +1,87 @@
+"""The golden model: the integers of the original graph in exact real arithmetic.
+
+Every float32 constant is the exact number it encodes, operations are real arithmetic, quantizers
+round by their own mode. Accumulators are exact integers; everything between them is evaluated with
+enclosures and, at ties, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import ArrayLike, NDArray
+
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.errors import SiraError
+from sira.exact import Exact, Objects
+from sira.interval import Interval
+from sira.ops import Arg, Constant, rule_of
+from sira.scaled import Ints, ScaledInt, Value
+from sira.tail import decide, find_tail, settle
+
+
+def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[str, Value]:
+    """Values of every computed tensor for points at the inputs.
+
+    Arrays have a leading axis for the samples: (samples, *shape of the tensor). Integers stand in
+    ``lo`` of a `ScaledInt`, with the scale and bias that ``ranges`` gives for the tensor.
+    """
+    values: dict[str, Arg] = dict(inputs)
+    for node in model.graph:
+        if not g.dynamic_inputs(node):
+            continue
+        arguments = [None if v is None else values.get(g.name(v), ranges[v]) for v in node.inputs]
+        results = rule_of(node).evaluate(node, arguments)
+        for output, result in zip(node.outputs, results, strict=False):
+            value = settle(result, ranges[output])
+            if isinstance(value, ScaledInt) and not value.is_point:
+                tail = find_tail(output, ranges)
+                source = values[g.name(tail.source)]
+                assert not isinstance(source, Constant)
+                q = decide(tail, ranges, source)
+                value = ScaledInt(q, q, value.scale, value.bias)
+            values[g.name(output)] = value
+    return {name: v for name, v in values.items() if not isinstance(v, Constant)}
+
+
+def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:
+    """Real samples (samples, *shape) as points at a graph input.
+
+    For a declared input every sample must be one of the values ``scale * q + bias``, rounded to
+    float32; an undeclared one takes any number.
+    """
+    samples = np.asarray(x, np.float64)
+    samples = samples.reshape(len(samples), *g.shape(value))
+    range_ = ranges.scaled(value)
+    if range_ is None:
+        return Interval.point(samples)
+    centre = (samples - range_.bias_float) / range_.scale_float
+    q = np.clip(np.rint(centre), range_.lo, range_.hi).astype(np.int64)
+    back = decode(range_, q).astype(np.float32)
+    if not np.array_equal(back, samples.astype(np.float32)):
+        bad = np.flatnonzero((back != samples.astype(np.float32)).ravel())[0]
+        raise SiraError(
+            "a sample is not a value of the declared input type",
+            where=f"input {g.name(value)}",
+            expected="scale * q + bias with an integer q in range",
+            found=str(samples.ravel()[bad]),
+            remedy="quantize the samples, or declare another --input",
+        )
+    return ScaledInt(q, q, range_.scale, range_.bias)
+
+
+def decode(range_: ScaledInt, q: Ints) -> NDArray[np.float64]:
+    """``scale * q + bias`` as float64, each rounded once from the exact value where rational."""
+    if isinstance(range_.scale, Exact) and isinstance(range_.bias, Exact):
+        exact = Exact.of(q) * range_.scale + range_.bias
+        return _to_floats(exact.values)
+    return q * range_.scale_float + range_.bias_float
+
+
+def _to_floats(values: Objects) -> NDArray[np.float64]:
+    flat = [float(v) if isinstance(v, Fraction) else np.nan for v in values.ravel()]
+    return np.array(flat).reshape(values.shape)

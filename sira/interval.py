@@ -1,0 +1,201 @@
+"""Intervals of real numbers in float64, rounded outward.
+
+Every operation encloses the exact result for every point of its operands (Moore, Kearfott, Cloud,
+"Introduction to Interval Analysis", 2009). Results that float64 holds exactly stay exact: the
+rounding error of each operation is computed without error (Dekker 1971), and a bound is moved
+outward only where that error is not zero. A point interval therefore stays a point for as long as
+the arithmetic is exact, which is what decides most rounding ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+_SPLIT = 134217729.0  # 2**27 + 1, Veltkamp's constant for a 53-bit significand
+_TINY = 2.0**-960  # below this an error term may underflow
+_LIBM_ULPS = 16  # margin for exp and tanh, whose accuracy numpy does not state
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """The set ``lo <= x <= hi``, elementwise; arrays broadcast to the tensor's shape.
+
+    ``reason`` says why a tensor has no integer core, for the report.
+    """
+
+    lo: Floats
+    hi: Floats
+    reason: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        assert not (np.isnan(self.lo).any() or np.isnan(self.hi).any()), "NaN in an interval"
+
+    @staticmethod
+    def point(value: ArrayLike) -> Interval:
+        """The single value; ``value`` must be exact in float64."""
+        x = np.asarray(value, np.float64)
+        return Interval(x, x)
+
+    @staticmethod
+    def everything() -> Interval:
+        """All real numbers."""
+        return Interval(np.asarray(-np.inf), np.asarray(np.inf))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(self.lo.shape, self.hi.shape)
+
+    def because(self, reason: str) -> Interval:
+        """The same set with a reason, unless it has one already."""
+        return self if self.reason else Interval(self.lo, self.hi, reason)
+
+    def map(self, f: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Interval:
+        """Apply a re-arrangement of elements (reshape, transpose, ...) to both bounds."""
+        return Interval(f(self.lo), f(self.hi), self.reason)
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.hi, -self.lo)
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(
+            _round(*_two_sum(self.lo, other.lo), -np.inf),
+            _round(*_two_sum(self.hi, other.hi), np.inf),
+        )
+
+    def __sub__(self, other: Interval) -> Interval:
+        return self + (-other)
+
+    def __mul__(self, other: Interval) -> Interval:
+        if other.lo is other.hi and (other.lo >= 0).all():
+            return Interval(  # the common case, a non-negative constant: two products, not four
+                _round(*_two_product(self.lo, other.lo), -np.inf),
+                _round(*_two_product(self.hi, other.hi), np.inf),
+            )
+        pairs = [_two_product(a, b) for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
+        lows = [_round(p, e, -np.inf) for p, e in pairs]
+        highs = [_round(p, e, np.inf) for p, e in pairs]
+        return Interval(
+            np.minimum(np.minimum(lows[0], lows[1]), np.minimum(lows[2], lows[3])),
+            np.maximum(np.maximum(highs[0], highs[1]), np.maximum(highs[2], highs[3])),
+        )
+
+    def __truediv__(self, other: Interval) -> Interval:
+        spans_zero = (other.lo <= 0) & (other.hi >= 0)
+        safe = Interval(np.where(spans_zero, 1.0, other.lo), np.where(spans_zero, 1.0, other.hi))
+        lows, highs = [], []
+        for a in (self.lo, self.hi):
+            for b in (safe.lo, safe.hi):
+                with np.errstate(all="ignore"):
+                    q = np.asarray(np.divide(a, b))
+                    q = np.where(np.isnan(q), 0.0, q)
+                    p, e = _two_product(q, b)
+                    error = (a - p) - e  # sign of a - q*b; only zero or not matters here
+                    error = np.where(np.isfinite(q) & np.isfinite(a), error, 1.0)
+                    error = np.where((q == 0) & (a != 0) & np.isfinite(a), 1.0, error)
+                lows.append(_round(q, np.where(error == 0, 0.0, -1.0), -np.inf))
+                highs.append(_round(q, np.where(error == 0, 0.0, 1.0), np.inf))
+        lo = np.where(spans_zero, -np.inf, np.minimum.reduce(np.broadcast_arrays(*lows)))
+        hi = np.where(spans_zero, np.inf, np.maximum.reduce(np.broadcast_arrays(*highs)))
+        return Interval(lo, hi)
+
+    def sqrt(self) -> Interval:
+        """Square root; the operand must not be negative."""
+        assert (self.lo >= 0).all()
+        bounds = []
+        for x, direction in ((self.lo, -np.inf), (self.hi, np.inf)):
+            r = np.sqrt(x)
+            p, e = _two_product(r, r)
+            bounds.append(np.where((p == x) & (e == 0), r, np.nextafter(r, direction)))
+        return Interval(np.maximum(bounds[0], 0.0), bounds[1])
+
+    def exp(self) -> Interval:
+        with np.errstate(over="ignore", under="ignore"):
+            lo, hi = np.exp(self.lo), np.exp(self.hi)
+        lo = np.where(self.lo == 0, 1.0, np.maximum(_widen(lo, -1), 0.0))
+        return Interval(lo, np.where(self.hi == 0, 1.0, _widen(hi, 1)))
+
+    def tanh(self) -> Interval:
+        lo, hi = np.tanh(self.lo), np.tanh(self.hi)
+        return Interval(np.maximum(_widen(lo, -1), -1.0), np.minimum(_widen(hi, 1), 1.0))
+
+    def sigmoid(self) -> Interval:
+        one = Interval.point(1.0)
+        return one / (one + (-self).exp())
+
+    def maximum(self, other: Interval) -> Interval:
+        return Interval(np.maximum(self.lo, other.lo), np.maximum(self.hi, other.hi))
+
+    def minimum(self, other: Interval) -> Interval:
+        return Interval(np.minimum(self.lo, other.lo), np.minimum(self.hi, other.hi))
+
+
+def interval_matmul(x: Interval, weights: Interval) -> Interval:
+    """Enclosure of ``x @ weights`` for x (..., K) and weights (K, N).
+
+    The rounding error of a float64 dot product of n terms is at most gamma_n * sum |x||w|
+    (Higham, "Accuracy and Stability of Numerical Algorithms", eq. 3.5).
+    """
+    k = weights.lo.shape[0]
+    x_lo, x_hi = np.broadcast_arrays(x.lo, x.hi)
+    x_lo, x_hi = (np.broadcast_to(b, (*b.shape[:-1], k)) if b.ndim else b for b in (x_lo, x_hi))
+    if not x_lo.ndim:
+        x_lo, x_hi = np.full(k, x_lo), np.full(k, x_hi)
+    terms = Interval(x_lo[..., None], x_hi[..., None]) * weights
+    with np.errstate(invalid="ignore"):
+        lo, hi = terms.lo.sum(axis=-2), terms.hi.sum(axis=-2)
+        slack = np.maximum(np.abs(terms.lo), np.abs(terms.hi)).sum(axis=-2)
+    slack = slack * ((k + 2) * 2.0**-52)
+    lo, hi = np.where(np.isfinite(slack), lo, -np.inf), np.where(np.isfinite(slack), hi, np.inf)
+    slack = np.where(np.isfinite(slack), slack, 0.0)
+    return Interval(np.nextafter(lo - slack, -np.inf), np.nextafter(hi + slack, np.inf))
+
+
+def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """``a + b`` rounded, and the exact error of that rounding (Knuth)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        s = a + b
+        v = s - a
+        return s, (a - (s - v)) + (b - v)
+
+
+def _two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """``a * b`` rounded and an error term: zero only where the product is exact."""
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        p = a * b
+        t = _SPLIT * a
+        a1 = t - (t - a)
+        a2 = a - a1
+        t = _SPLIT * b
+        b1 = t - (t - b)
+        b2 = b - b1
+        error = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+        zero = (a == 0) | (b == 0)  # zero times infinity bounds a product by zero
+        inexact = ~np.isfinite(error) | ((np.abs(p) < _TINY) & ~zero)
+        return np.where(zero, 0.0, p), np.where(zero, 0.0, np.where(inexact, np.nan, error))
+
+
+def _round(value: Floats, error: Floats, direction: float) -> Floats:
+    """Move ``value`` one step in ``direction`` unless the error shows that it need not."""
+    sign = 1.0 if direction > 0 else -1.0
+    with np.errstate(invalid="ignore"):
+        keep = error * sign <= 0  # NaN compares false: an unknown error always moves
+    return np.where(keep | np.isinf(value) & (value * sign > 0), value, _step(value, direction))
+
+
+def _step(value: Floats, direction: float) -> Floats:
+    with np.errstate(over="ignore", under="ignore"):
+        return np.nextafter(value, direction)
+
+
+def _widen(value: Floats, sign: int) -> Floats:
+    """Move a library function's result outward by its error margin; exact zeros stay."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        moved = value + sign * (np.abs(value) * (_LIBM_ULPS * 2.0**-52) + 2.0**-1040)
+    moved = np.where(np.isinf(value), np.where(sign > 0, value, np.finfo(float).max), moved)
+    return np.asarray(np.where(value == 0, value, moved))

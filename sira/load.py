@@ -1,0 +1,265 @@
+"""From a file to a graph: repair what exporters get wrong, fold constants, infer shapes.
+
+Names stay those of the file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from sira import graph as g
+from sira.errors import SiraError
+from sira.ops import RULES, rule_of
+
+_CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
+
+
+def load(path: str | Path) -> ir.Model:
+    """Read a QONNX or QCDQ file.
+
+    Returns a model whose nodes are sorted, whose constants are initializers (weight quantizers stay
+    nodes), and whose every value has a static shape. Raises `SiraError` for what is not a usable
+    model.
+    """
+    return prepare(read(path), str(path))
+
+
+def read(path: str | Path) -> onnx.ModelProto:
+    """Parse the file, as it is."""
+    file = Path(path)
+    if not file.is_file():
+        raise SiraError("no such file", where=str(path), remedy="check the path of the model")
+    try:
+        proto = onnx.load(str(file))
+    except Exception as error:
+        raise SiraError(
+            "cannot be read as ONNX",
+            where=str(path),
+            expected="a complete .onnx file",
+            found=f"{file.stat().st_size} bytes that do not parse ({type(error).__name__})",
+            remedy="export the model again",
+        ) from error
+    if not proto.graph.node:
+        raise SiraError(
+            "not an ONNX model, or one without nodes",
+            where=str(path),
+            expected="a graph of nodes",
+            found=f"{file.stat().st_size} bytes without any node",
+            remedy="export the model again",
+        )
+    return proto
+
+
+def prepare(proto: onnx.ModelProto, where: str = "model") -> ir.Model:
+    """`load` for a model in memory."""
+    repaired = repair(proto)
+    _check_inputs(repaired.graph, where)
+    _check_constants(repaired.graph)
+    try:
+        model = ir.from_proto(repaired)
+        model.graph.sort()
+    except Exception as error:
+        raise SiraError("the graph is not valid", where=where, found=str(error)) from error
+    _infer_and_fold(model.graph, repaired.graph)
+    _check_quantized(model.graph, where)
+    return model
+
+
+def repair(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Undo the deviations of real exporters; the argument is not changed.
+
+    Custom domains get one name and an opset import, initializers leave the graph inputs, Constant
+    nodes become initializers, the IR version is one that onnxruntime accepts.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    for node in model.graph.node:
+        if node.domain in _CUSTOM_DOMAINS:
+            node.domain = g.CUSTOM_DOMAIN
+    custom = [o.version for o in model.opset_import if o.domain in _CUSTOM_DOMAINS]
+    kept = [o for o in model.opset_import if o.domain not in _CUSTOM_DOMAINS]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    if any(node.domain == g.CUSTOM_DOMAIN for node in model.graph.node):
+        model.opset_import.append(onnx.helper.make_opsetid(g.CUSTOM_DOMAIN, max([1, *custom])))
+    if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid("", 13))
+    model.ir_version = min(max(model.ir_version, 4), 10)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    inputs = [v for v in model.graph.input if v.name not in initializers]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    _lift_constants(model.graph)
+    return model
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    constants = [node for node in graph.node if node.op_type == "Constant"]
+    for node in constants:
+        for attr in node.attribute:
+            value = onnx.helper.get_attribute_value(attr)
+            if attr.name == "value":
+                contents = numpy_helper.to_array(value)
+            else:
+                contents = np.asarray(value, np.float32 if "float" in attr.name else np.int64)
+            graph.initializer.append(numpy_helper.from_array(contents, node.output[0]))
+        graph.node.remove(node)
+
+
+def _check_inputs(graph: onnx.GraphProto, where: str) -> None:
+    if len(graph.input) != 1:
+        raise SiraError(
+            "the model must have one input",
+            where=where,
+            expected="one graph input that is not an initializer",
+            found=", ".join(v.name for v in graph.input) or "none",
+            remedy="make the others initializers, or cut the model",
+        )
+    dims = graph.input[0].type.tensor_type.shape.dim
+    if not dims or any(d.dim_value <= 0 for d in dims):
+        shown = [d.dim_value or d.dim_param or "?" for d in dims]
+        raise SiraError(
+            "the input shape must be static",
+            where=f"input {graph.input[0].name}",
+            expected="a fixed size for every dimension, batch size 1",
+            found=str(shown),
+            remedy="export the model with batch size 1 and without dynamic axes",
+        )
+    if dims[0].dim_value != 1 and len(dims) > 1:
+        raise SiraError(
+            "the batch size must be 1",
+            where=f"input {graph.input[0].name}",
+            expected="1",
+            found=str(dims[0].dim_value),
+            remedy="export the model with batch size 1",
+        )
+
+
+def _check_constants(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        contents = numpy_helper.to_array(tensor)
+        if contents.dtype.kind == "f" and not np.isfinite(contents).all():
+            reader = next((n for n in graph.node if tensor.name in n.input), None)
+            raise SiraError(
+                "a constant holds NaN or infinity",
+                where=f"initializer {tensor.name}"
+                + (f" of node {reader.name or reader.output[0]}" if reader else ""),
+                expected="finite numbers",
+                found=f"{int((~np.isfinite(contents)).sum())} of {contents.size} not finite",
+                remedy="train or export the model again",
+            )
+
+
+def _check_quantized(graph: ir.Graph, where: str) -> None:
+    quantizers = [n for n in graph if n.op_type in RULES and RULES[n.op_type].kind == "quantizer"]
+    annotated = any(annotation(v) for v in _values(graph))
+    if not quantizers and not annotated:
+        raise SiraError(
+            "the model has no quantizers",
+            where=where,
+            expected="Quant, BipolarQuant, QuantizeLinear or MultiThreshold nodes",
+            found=", ".join(sorted({n.op_type for n in graph})),
+            remedy="quantize the model first, for example with Brevitas",
+        )
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]
+
+
+def annotation(value: ir.Value) -> str | None:
+    """The QONNX datatype that annotates a value, or None."""
+    found = value.meta.get("quant_parameter_tensor_names", {})
+    return found.get("finn_datatype") if isinstance(found, dict) else None
+
+
+def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
+    """Walk the nodes in order: fold what is constant, infer the shape of everything else."""
+    for value in graph.initializers.values():
+        assert value.const_value is not None
+        value.shape = ir.Shape(value.const_value.numpy().shape)
+    for node in list(graph):
+        if node.op_type == "Shape" and node.inputs[0] is not None:
+            _replace(graph, node, [_shape_slice(node)])
+            continue
+        constants = [g.array(v) for v in node.inputs]
+        kind = RULES[node.op_type].kind if node.op_type in RULES else "other"
+        if all(v is None or v.const_value is not None for v in node.inputs) and (
+            kind != "quantizer" and node.op_type != "DequantizeLinear"
+        ):
+            _replace(graph, node, _execute(node, constants))
+            continue
+        rule = rule_of(node)
+        shapes = [() if v is None else g.shape(v) for v in node.inputs]
+        for output, shape in zip(node.outputs, rule.shapes(node, shapes, constants), strict=False):
+            output.shape = ir.Shape(shape)
+            if output.dtype is None:
+                output.dtype = ir.DataType.FLOAT
+
+
+def _shape_slice(node: ir.Node) -> NDArray[Any]:
+    assert node.inputs[0] is not None
+    dims = g.shape(node.inputs[0])
+    start, end = g.attribute(node, "start", 0), g.attribute(node, "end", len(dims))
+    return np.asarray(dims[start:end], np.int64)
+
+
+def _execute(node: ir.Node, inputs: list[NDArray[Any] | None]) -> list[NDArray[Any]]:
+    """Run one node on constants with the QONNX executor, in the file's own precision."""
+    from qonnx.core.onnx_exec import execute_node
+
+    proto = ir.to_proto(node)
+    assert isinstance(proto, onnx.NodeProto)
+    context: dict[str, Any] = {
+        g.name(v): a for v, a in zip(node.inputs, inputs, strict=True) if v is not None
+    }
+    outputs = [g.name(v) for v in node.outputs]
+    context |= {name: np.zeros(1, np.float32) for name in outputs}
+    value_infos = [
+        onnx.helper.make_tensor_value_info(
+            key, onnx.helper.np_dtype_to_tensor_dtype(np.asarray(a).dtype), np.asarray(a).shape
+        )
+        for key, a in context.items()
+        if key not in outputs
+    ]
+    infos = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
+    graph = onnx.helper.make_graph([proto], "constant", value_infos, infos)
+    version = (node.graph.opset_imports.get("", 13) if node.graph is not None else 13) or 13
+    try:
+        with (
+            warnings.catch_warnings()
+        ):  # it warns that the placeholder shapes are not the real ones
+            warnings.simplefilter("ignore")
+            execute_node(proto, context, graph, opset_version=version)
+    except Exception as error:
+        raise SiraError(
+            "cannot compute a constant", where=g.describe(node), found=str(error)
+        ) from error
+    return [np.asarray(context[name]) for name in outputs]
+
+
+def _replace(graph: ir.Graph, node: ir.Node, contents: list[NDArray[Any]]) -> None:
+    """Put constants in place of a node's outputs, under the same names."""
+    outputs = list(node.outputs)
+    names = [g.name(v) for v in outputs]
+    is_output = [v in graph.outputs for v in outputs]
+    assert not any(is_output), "a graph output is constant"
+    for output, name, array in zip(outputs, names, contents, strict=True):
+        output.name = f"{name}__folded"
+        constant = ir.Value(
+            name=name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+            const_value=ir.Tensor(array, name=name),
+        )
+        graph.register_initializer(constant)
+        ir.convenience.replace_all_uses_with(output, constant)
+    graph.remove(node, safe=True)

@@ -1,0 +1,163 @@
+"""Relu, LeakyRelu, PRelu, Clip, Sigmoid and Tanh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from sira import graph as g
+from sira.exact import Exact
+from sira.interval import Interval
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    OpRule,
+    first_shape,
+    like,
+    numbers,
+    real,
+    register,
+)
+from sira.scaled import ONE, ZERO, Ints, ScaledInt
+
+
+def _input(args: Args) -> Arg:
+    x = args[0]
+    assert x is not None
+    return x.values if isinstance(x, Constant) else x
+
+
+def _zero(x: ScaledInt) -> ScaledInt:
+    return ScaledInt.of(z := np.asarray(0), z, ONE, ZERO)
+
+
+def _not_affine(node: ir.Node, result: Any) -> Any:
+    if isinstance(result, Interval):
+        return result.because(f"{g.describe(node)} is not affine on the range of its input")
+    return result
+
+
+def _relu(node: ir.Node, args: Args) -> list[Arg]:
+    x = _input(args)
+    if isinstance(x, ScaledInt):
+        range_ = x.interval
+        if (range_.lo >= 0).all():
+            return [x]
+        if (range_.hi <= 0).all():
+            return [_zero(x)]
+    y = numbers(x)
+    return [_not_affine(node, y.maximum(like(y, ZERO)))]
+
+
+def leaky(x: Arg, slope: Exact) -> Any:
+    """x where it is positive, ``slope * x`` where it is negative."""
+    if isinstance(x, ScaledInt):
+        range_ = x.interval
+        if (range_.lo >= 0).all():
+            return x
+        if (range_.hi <= 0).all():
+            return x.affine(slope, ZERO)
+    y = numbers(x)
+    zero = like(y, ZERO)
+    positive, negative = y.maximum(zero), y.minimum(zero) * like(y, slope)
+    if isinstance(y, Exact) or (slope.signs() >= 0).all():
+        return positive + negative
+    # With a negative slope the two halves are not reached together: their hull, not their sum.
+    assert isinstance(positive, Interval) and isinstance(negative, Interval)
+    has_positive, has_negative = y.hi > 0, y.lo < 0
+    lo = np.where(
+        has_negative,
+        np.where(has_positive, np.minimum(negative.lo, positive.lo), negative.lo),
+        positive.lo,
+    )
+    hi = np.where(
+        has_negative,
+        np.where(has_positive, np.maximum(negative.hi, positive.hi), negative.hi),
+        positive.hi,
+    )
+    return Interval(lo, hi)
+
+
+def _leaky_relu(node: ir.Node, args: Args) -> list[Arg]:
+    slope = Exact.of(np.float32(g.attribute(node, "alpha", 0.01)))
+    return [_not_affine(node, leaky(_input(args), slope))]
+
+
+def _prelu(node: ir.Node, args: Args) -> list[Arg]:
+    return [_not_affine(node, leaky(_input(args), real(args[1])))]
+
+
+def _clip_bounds(node: ir.Node, args: Args) -> tuple[Exact | None, Exact | None]:
+    """From inputs (opset 11 and later) or attributes (before)."""
+    low, high = (real(a) if len(args) > i and (a := args[i]) is not None else None for i in (1, 2))
+    if low is None and (value := g.attribute(node, "min")) is not None:
+        low = Exact.of(value)
+    if high is None and (value := g.attribute(node, "max")) is not None:
+        high = Exact.of(value)
+    return low, high
+
+
+def _clip(node: ir.Node, args: Args) -> list[Arg]:
+    x = _input(args)
+    low, high = _clip_bounds(node, args)
+    if isinstance(x, ScaledInt):
+        on_lattice = _clip_integers(x, low, high)
+        if on_lattice is not None:
+            return [on_lattice]
+    y = numbers(x)
+    if low is not None:
+        y = y.maximum(like(y, low))
+    if high is not None:
+        y = y.minimum(like(y, high))
+    return [_not_affine(node, y)]
+
+
+def _clip_integers(x: ScaledInt, low: Exact | None, high: Exact | None) -> ScaledInt | None:
+    """Clipping keeps the integers where the bounds are on their lattice or out of reach."""
+    if not isinstance(x.scale, Exact) or not isinstance(x.bias, Exact):
+        return None
+    lo, hi = x.lo, x.hi
+    for bound, side in ((low, np.maximum), (high, np.minimum)):
+        if bound is None:
+            continue
+        q = ((bound - x.bias) / x.scale).values
+        reach = x.interval
+        b = bound.interval
+        idle = (reach.lo >= b.hi) if side is np.maximum else (reach.hi <= b.lo)
+        if idle.all():
+            continue
+        if any(v.denominator != 1 for v in q.ravel()):
+            return None
+        lo, hi = side(lo, q.astype(np.int64)), side(hi, q.astype(np.int64))
+    return ScaledInt.of(lo, lo if x.hi is x.lo else hi, x.scale, x.bias)
+
+
+def _sigmoid(node: ir.Node, args: Args) -> list[Arg]:
+    return [_not_affine(node, numbers(_input(args)).sigmoid())]
+
+
+def _tanh(node: ir.Node, args: Args) -> list[Arg]:
+    return [_not_affine(node, numbers(_input(args)).tanh())]
+
+
+def _rising(node: ir.Node, args: Args) -> Ints | None:
+    return np.asarray(1)
+
+
+def _leaky_slope(node: ir.Node, args: Args) -> Ints | None:
+    return np.asarray(1) if g.attribute(node, "alpha", 0.01) >= 0 else None
+
+
+def _prelu_slope(node: ir.Node, args: Args) -> Ints | None:
+    return np.asarray(1) if (real(args[1]).signs() >= 0).all() else None
+
+
+register("Relu", rule=OpRule("elementwise", _relu, first_shape, _rising))
+register("LeakyRelu", rule=OpRule("elementwise", _leaky_relu, first_shape, _leaky_slope))
+register("PRelu", rule=OpRule("elementwise", _prelu, first_shape, _prelu_slope))
+register("Clip", rule=OpRule("elementwise", _clip, first_shape, _rising))
+register("Sigmoid", rule=OpRule("elementwise", _sigmoid, first_shape, _rising))
+register("Tanh", rule=OpRule("elementwise", _tanh, first_shape, _rising))

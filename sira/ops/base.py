@@ -1,0 +1,192 @@
+"""What the compiler knows of an operator, and the table of all of them.
+
+An operator is one row: how it computes shapes, how it maps ranges, and whether it works element by
+element. The same rule serves range analysis (intervals in, intervals out), exact evaluation of a
+network on data (points in, points out) and the exact decision of rounding ties (`Exact` values).
+Values may carry further leading axes, one for the samples or points that are evaluated at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import graph as g
+from sira.errors import SiraError
+from sira.exact import Exact
+from sira.interval import Interval
+from sira.scaled import Ints, ScaledInt, Value
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor known at compile time: the file's array, or quantized weights as scaled integers."""
+
+    array: NDArray[Any] | None = None
+    quantized: ScaledInt | None = None
+
+    @cached_property
+    def real(self) -> Exact:
+        """The exact numbers it stands for."""
+        return self.quantized.exact if self.quantized else Exact.of(self.file_array)
+
+    @property
+    def real_shape(self) -> tuple[int, ...]:
+        return self.file_array.shape if self.quantized is None else self.quantized.lo.shape
+
+    @property
+    def file_array(self) -> NDArray[Any]:
+        assert self.array is not None
+        return self.array
+
+    @cached_property
+    def scaled(self) -> ScaledInt | None:
+        """As scaled integers; plain numbers qualify when all of them are integers."""
+        if self.quantized is not None:
+            return self.quantized
+        a = self.file_array
+        if (
+            a.dtype.kind in "iub"
+            or (np.isfinite(a) & (np.rint(a) == a) & (np.abs(a) < 2**62)).all()
+        ):
+            return ScaledInt.integers(q := a.astype(np.int64), q)
+        return None
+
+    @cached_property
+    def values(self) -> Value:
+        """As a value in its own right, when an operator has constant operands alone."""
+        if self.scaled is not None:
+            return self.scaled
+        q = np.ones(self.file_array.shape, np.int64)
+        return ScaledInt.of(q, q, Exact.of(1), self.real - Exact.of(1))
+
+    def map(self, f: Callable[[Any], Any]) -> Constant:
+        return Constant(
+            None if self.array is None else f(self.array),
+            None if self.quantized is None else self.quantized.map(f),
+        )
+
+
+Arg = Value | Constant
+Args = Sequence[Arg | None]
+Evaluate = Callable[[ir.Node, Args], list[Arg]]
+ShapeRule = Callable[[ir.Node, list[Shape], list[NDArray[Any] | None]], list[Shape]]
+Slope = Callable[[ir.Node, Args], Ints | None]
+Kind = Literal["elementwise", "quantizer", "layout", "mac", "other"]
+
+
+@dataclass(frozen=True)
+class OpRule:
+    """One operator.
+
+    ``kind``: "elementwise" and "quantizer" act on each element alone; "layout" re-arranges
+    elements; "mac" multiplies by constant weights and sums.
+    ``slope``: for the first two kinds the sign of the slope with respect to the dynamic input,
+    per channel (1 rising, -1 falling, 0 constant), or None where the function is not monotone.
+    """
+
+    kind: Kind
+    evaluate: Evaluate
+    shapes: ShapeRule
+    slope: Slope | None = None
+
+
+RULES: dict[str, OpRule] = {}
+
+
+def register(*op_types: str, rule: OpRule) -> None:
+    """Enter a rule into the table."""
+    for op_type in op_types:
+        assert op_type not in RULES, op_type
+        RULES[op_type] = rule
+
+
+def rule_of(node: ir.Node) -> OpRule:
+    """The rule for a node; an operator without one is an error, never a guess."""
+    rule = RULES.get(node.op_type)
+    if rule is None or node.domain not in ("", "ai.onnx", g.CUSTOM_DOMAIN):
+        domain = f"{node.domain}::" if node.domain else ""
+        raise SiraError(
+            f"operator {domain}{node.op_type} is not supported",
+            where=f"node {g.label(node)}",
+            expected="one of " + ", ".join(sorted(RULES)),
+            found=node.op_type,
+            remedy="rewrite the model without it, or cut the model in front of it",
+        )
+    return rule
+
+
+def same_shape(
+    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
+) -> list[Shape]:
+    """Numpy broadcasting of all inputs, which covers every elementwise operator."""
+    try:
+        return [np.broadcast_shapes(*shapes)]
+    except ValueError:
+        raise SiraError(
+            "shapes do not broadcast", where=g.describe(node), found=" and ".join(map(str, shapes))
+        ) from None
+
+
+def first_shape(
+    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
+) -> list[Shape]:
+    """Every output has the shape of the first input."""
+    return [shapes[0]] * len(node.outputs)
+
+
+def real(arg: Arg | None) -> Exact:
+    """The exact numbers of a constant operand."""
+    assert isinstance(arg, Constant), "a constant is needed here"
+    return arg.real
+
+
+def numbers(x: Arg) -> Interval | Exact:
+    """A value as real numbers: exact ones stay exact, everything else becomes an interval."""
+    match x:
+        case Exact() | Interval():
+            return x
+        case ScaledInt():
+            return x.interval
+        case Constant():
+            return x.real
+
+
+def like(x: Interval | Exact, constant: Exact) -> Any:
+    """A constant in the same arithmetic as ``x``."""
+    return constant if isinstance(x, Exact) else constant.interval
+
+
+def affine(x: Arg, factor: Exact | Interval, offset: Exact | Interval) -> Value:
+    """``factor * x + offset`` for any value."""
+    match x:
+        case ScaledInt():
+            return x.affine(factor, offset)
+        case Exact():
+            assert isinstance(factor, Exact) and isinstance(offset, Exact)
+            return x * factor + offset
+        case Constant():
+            return affine(x.values, factor, offset)
+        case Interval():
+            f = factor.interval if isinstance(factor, Exact) else factor
+            o = offset.interval if isinstance(offset, Exact) else offset
+            return (x * f + o).because(x.reason)
+
+
+def per_channel(constant: Constant, rank: int) -> Constant:
+    """A vector (C,) in the layout of axis 1 of a tensor of this rank."""
+    return constant.map(lambda a: np.reshape(a, (-1,) + (1,) * (rank - 2)) if np.size(a) > 1 else a)
+
+
+def dynamic(args: Args) -> Arg:
+    """The first operand that is not a constant, or the first if all are."""
+    present = [a for a in args if a is not None]
+    return next((a for a in present if not isinstance(a, Constant)), present[0])

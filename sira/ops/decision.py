@@ -1,0 +1,115 @@
+"""Softmax, ArgMax and TopK with k = 1: what turns scores into a class.
+
+Softmax rises with every score, so in front of ArgMax it changes nothing. Ties go to the lower
+index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import graph as g
+from sira.errors import SiraError
+from sira.exact import Exact, Undecided
+from sira.interval import Interval
+from sira.ops.base import Arg, Args, OpRule, Shape, first_shape, numbers, register
+from sira.scaled import Ints, ScaledInt
+
+Constants = list[NDArray[Any] | None]
+
+
+def _softmax(node: ir.Node, args: Args) -> list[Arg]:
+    bounds = Interval(np.asarray(0.0), np.asarray(1.0))
+    return [bounds.because(f"{g.describe(node)} is not affine")]
+
+
+def axis_of(node: ir.Node, rank: int) -> int:
+    """The axis that is decided over, counted from the end (-1 is the last)."""
+    default = {"ArgMax": 0, "TopK": -1}.get(node.op_type, -1)
+    axis = int(g.attribute(node, "axis", default))
+    return axis if axis < 0 else axis - rank
+
+
+def argmax(x: Arg, axis: int) -> Ints | None:
+    """Index of the largest value of a point along ``axis``; None where x is a range."""
+    y = numbers(x)
+    if isinstance(y, Interval):
+        if isinstance(x, ScaledInt) and x.is_point and not np.array_equal(y.lo, y.hi):
+            if isinstance(x.scale, Exact) and isinstance(x.bias, Exact):
+                y = x.exact
+            else:
+                return _argmax_of_enclosures(y, axis)
+        elif np.array_equal(y.lo, y.hi):
+            return np.expand_dims(np.argmax(y.lo, axis=axis), axis)
+        else:
+            return None
+    return np.expand_dims(np.argmax(y.values, axis=axis), axis).astype(np.int64)
+
+
+def _argmax_of_enclosures(y: Interval, axis: int) -> Ints:
+    best = np.expand_dims(np.argmax(y.lo, axis=axis), axis)
+    floor = np.take_along_axis(np.broadcast_to(y.lo, y.shape), best, axis)
+    if ((y.hi >= floor).sum(axis=axis) > 1).any():
+        raise Undecided
+    return best
+
+
+def _argmax(node: ir.Node, args: Args) -> list[Arg]:
+    assert args[0] is not None
+    if g.attribute(node, "select_last_index", 0):
+        raise SiraError(
+            "ties must go to the lower index",
+            where=g.describe(node),
+            expected="select_last_index=0",
+            found="1",
+        )
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+    axis = axis_of(node, len(shape))
+    q = None if isinstance(args[0], Interval) else argmax(args[0], axis)
+    if q is None:
+        return [ScaledInt.integers(0, shape[axis] - 1)]
+    if not g.attribute(node, "keepdims", 1):
+        q = np.squeeze(q, axis)
+    return [ScaledInt.integers(q, q)]
+
+
+def _argmax_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    axis = axis_of(node, len(shapes[0])) + len(shapes[0])
+    kept = (1,) if g.attribute(node, "keepdims", 1) else ()
+    return [(*shapes[0][:axis], *kept, *shapes[0][axis + 1 :])]
+
+
+def _topk(node: ir.Node, args: Args) -> list[Arg]:
+    x = args[0]
+    assert x is not None
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+    axis = axis_of(node, len(shape))
+    y = numbers(x)
+    y = y.interval if isinstance(y, Exact) else y
+    top = y.map(lambda b: np.broadcast_to(b, y.shape).max(axis, keepdims=True) if b.ndim else b)
+    q = None if isinstance(x, Interval) else argmax(x, axis)
+    index = ScaledInt.integers(0, shape[axis] - 1) if q is None else ScaledInt.integers(q, q)
+    return [top.because(f"{g.describe(node)}: the largest of several tensors' values"), index]
+
+
+def _topk_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    k = constants[1] if len(constants) > 1 else np.asarray(g.attribute(node, "k", 0))
+    if k is None or int(np.ravel(k)[0]) != 1 or not g.attribute(node, "largest", 1):
+        raise SiraError(
+            "only the largest element is supported",
+            where=g.describe(node),
+            expected="k=1, largest=1",
+            found=f"k={None if k is None else int(np.ravel(k)[0])}",
+        )
+    axis = axis_of(node, len(shapes[0])) + len(shapes[0])
+    result = (*shapes[0][:axis], 1, *shapes[0][axis + 1 :])
+    return [result, result]
+
+
+register("Softmax", rule=OpRule("other", _softmax, first_shape))
+register("ArgMax", rule=OpRule("other", _argmax, _argmax_shapes))
+register("TopK", rule=OpRule("other", _topk, _topk_shapes))

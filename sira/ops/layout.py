@@ -1,0 +1,127 @@
+"""Operators that only re-arrange elements: Identity, Dropout, Reshape and its relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import graph as g
+from sira.errors import SiraError
+from sira.ops.base import Arg, Args, OpRule, Shape, first_shape, register
+
+Constants = list[NDArray[Any] | None]
+
+
+def _identity(node: ir.Node, args: Args) -> list[Arg]:
+    assert args[0] is not None
+    return [args[0]]
+
+
+def rearranged(node: ir.Node, x: Arg, move: Callable[[NDArray[Any], Shape], NDArray[Any]]) -> Arg:
+    """Apply ``move(array, leading axes)`` to every array of a value.
+
+    An array of one element stands for the whole tensor and stays as it is.
+    """
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+
+    def each(a: NDArray[Any]) -> NDArray[Any]:
+        if a.size == 1:
+            return a.reshape(())
+        lead = a.shape[: max(a.ndim - len(shape), 0)]
+        return move(np.broadcast_to(a, (*lead, *shape)), lead)
+
+    return x.map(each)
+
+
+def _reshape(node: ir.Node, args: Args) -> list[Arg]:
+    assert args[0] is not None
+    target = g.shape(node.outputs[0])
+    return [rearranged(node, args[0], lambda a, lead: a.reshape((*lead, *target)))]
+
+
+def _transpose(node: ir.Node, args: Args) -> list[Arg]:
+    assert args[0] is not None
+    perm = _permutation(node, len(g.shape(node.outputs[0])))
+
+    def move(a: NDArray[Any], lead: Shape) -> NDArray[Any]:
+        return a.transpose((*range(len(lead)), *(p + len(lead) for p in perm)))
+
+    return [rearranged(node, args[0], move)]
+
+
+def _permutation(node: ir.Node, rank: int) -> list[int]:
+    return list(g.attribute(node, "perm", tuple(reversed(range(rank)))))
+
+
+def _need(node: ir.Node, constants: Constants, index: int) -> list[int]:
+    value = constants[index] if index < len(constants) else None
+    if value is None:
+        raise SiraError(
+            "the target shape must be known at compile time",
+            where=g.describe(node),
+            expected="a constant",
+            found="a computed tensor",
+            remedy="export the model with static shapes",
+        )
+    return [int(v) for v in np.atleast_1d(value)]
+
+
+def _reshape_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    source, wanted = shapes[0], _need(node, constants, 1)
+    if not g.attribute(node, "allowzero", 0):
+        wanted = [source[i] if d == 0 else d for i, d in enumerate(wanted)]
+    if -1 in wanted:
+        known = prod(d for d in wanted if d != -1)
+        wanted[wanted.index(-1)] = prod(source) // max(known, 1)
+    if prod(wanted) != prod(source):
+        raise SiraError(
+            "Reshape changes the number of elements",
+            where=g.describe(node),
+            expected=f"{prod(source)} elements as in {source}",
+            found=str(tuple(wanted)),
+        )
+    return [tuple(wanted)]
+
+
+def _flatten_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    axis = int(g.attribute(node, "axis", 1))
+    axis = axis + len(shapes[0]) if axis < 0 else axis
+    return [(prod(shapes[0][:axis]), prod(shapes[0][axis:]))]
+
+
+def _axes(node: ir.Node, constants: Constants) -> list[int] | None:
+    """From the second input (opset 13 and later) or the attribute (before)."""
+    if len(constants) > 1:
+        return _need(node, constants, 1)
+    axes = g.attribute(node, "axes")
+    return None if axes is None else [int(a) for a in axes]
+
+
+def _squeeze_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    axes, rank = _axes(node, constants), len(shapes[0])
+    drop = (
+        {i for i, d in enumerate(shapes[0]) if d == 1} if axes is None else {a % rank for a in axes}
+    )
+    return [tuple(d for i, d in enumerate(shapes[0]) if i not in drop)]
+
+
+def _unsqueeze_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    axes = _axes(node, constants) or []
+    return [tuple(np.expand_dims(np.empty(shapes[0], bool), tuple(axes)).shape)]
+
+
+def _transpose_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    return [tuple(shapes[0][p] for p in _permutation(node, len(shapes[0])))]
+
+
+register("Identity", "Dropout", rule=OpRule("layout", _identity, first_shape))
+register("Reshape", rule=OpRule("layout", _reshape, _reshape_shapes))
+register("Flatten", rule=OpRule("layout", _reshape, _flatten_shapes))
+register("Squeeze", rule=OpRule("layout", _reshape, _squeeze_shapes))
+register("Unsqueeze", rule=OpRule("layout", _reshape, _unsqueeze_shapes))
+register("Transpose", rule=OpRule("layout", _transpose, _transpose_shapes))

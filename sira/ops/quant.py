@@ -1,0 +1,195 @@
+"""Quant and IntQuant: add the zero point to x/scale, clamp, round; BipolarQuant: the sign.
+
+The meaning is that of QONNX's ``int_quant`` and ``binary_quant``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import graph as g
+from sira.errors import SiraError
+from sira.exact import Enclosure, Exact
+from sira.interval import Interval
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    OpRule,
+    first_shape,
+    numbers,
+    real,
+    register,
+)
+from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
+from sira.scaled import Ints, ScaledInt
+
+
+def integer_range(signed: bool, narrow: bool, bits: int) -> tuple[int, int]:
+    """Smallest and largest integer of a quantizer, e.g. (-127, 127) for 8 bits signed narrow."""
+    if signed:
+        return -(2 ** (bits - 1)) + int(narrow), 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1 - int(narrow)
+
+
+def bit_width(node: ir.Node) -> int:
+    """The bit width of a Quant node, which must be one positive integer."""
+    bits = g.array(node.inputs[3])
+    if bits is None or bits.size != 1 or float(bits.item()) not in range(1, 33):
+        raise SiraError(
+            "the bit width must be a constant integer",
+            where=g.describe(node),
+            expected="1..32",
+            found="a computed tensor" if bits is None else str(bits.ravel()[:4].tolist()),
+        )
+    return int(bits.item())
+
+
+def _quant(node: ir.Node, args: Args) -> list[Arg]:
+    x, scale, zero = args[0], real(args[1]), real(args[2])
+    bits, signed = bit_width(node), bool(g.attribute(node, "signed", 1))
+    narrow = bool(g.attribute(node, "narrow", 0))
+    mode = parse_mode(g.attribute(node, "rounding_mode", "ROUND"), g.describe(node))
+    if (scale.signs() <= 0).any():
+        raise SiraError(
+            "a quantizer's scale must be positive",
+            where=g.describe(node),
+            expected="scale > 0",
+            found=str(min(float(s) for s in scale.values.ravel())),
+        )
+    assert x is not None
+    if isinstance(x, Constant):
+        return [_fold(node, x, args, signed, narrow, mode, scale, zero)]
+    if signed and bits == 1:
+        return [_bipolar(x, scale, zero)]
+    low, high = integer_range(signed, narrow, bits)
+    y = _divide(x, scale, zero)
+    if isinstance(y, Exact):
+        clamped = y.maximum(Exact.of(low)).minimum(Exact.of(high))
+        lo = hi = integers(clamped, mode)
+    else:
+        lo, hi = (
+            round_floats(np.clip(bound, low, high), mode).astype(np.int64) for bound in (y.lo, y.hi)
+        )
+    return [_with_zero_point(lo, hi, scale, zero)]
+
+
+def _with_zero_point(lo: Ints, hi: Ints, scale: Exact, zero: Exact) -> ScaledInt:
+    """``scale * (q - zero)``: an integer zero point moves into q, any other into the bias."""
+    if all(z.denominator == 1 for z in zero.values.ravel()):
+        offset = zero.values.astype(np.int64)
+        moved = lo - offset
+        return ScaledInt.of(moved, moved if hi is lo else hi - offset, scale, Exact.of(0))
+    return ScaledInt.of(lo, hi, scale, -(scale * zero))
+
+
+def _bipolar(x: Arg, scale: Exact, zero: Exact) -> ScaledInt:
+    """+-scale by the sign of x/scale + zero, as ``2*scale*q - scale`` with q in {0, 1}."""
+    y = _divide(x, scale, zero)
+    if isinstance(y, Exact):
+        lo = hi = (y.signs() >= 0).astype(np.int64)
+    else:
+        lo, hi = (y.lo >= 0).astype(np.int64), (y.hi >= 0).astype(np.int64)
+    return ScaledInt.of(lo, hi, scale + scale, -(scale * (zero + Exact.of(1))))
+
+
+def _divide(x: Arg, scale: Exact, zero: Exact) -> Interval | Exact:
+    y = numbers(x)
+    if isinstance(y, Exact):
+        return y / scale + zero
+    return y / scale.interval + zero.interval
+
+
+def integers(x: Exact, mode: RoundingMode) -> Ints:
+    """Round exact values; elements nobody asked for become 0."""
+    flat = [0 if isinstance(v, float) else round_exact(v, mode) for v in x.values.ravel()]
+    return np.array(flat, np.int64).reshape(x.shape)
+
+
+def _fold(
+    node: ir.Node,
+    x: Constant,
+    args: Args,
+    signed: bool,
+    narrow: bool,
+    mode: RoundingMode,
+    scale: Exact,
+    zero: Exact,
+) -> Constant:
+    """Quantize constants as the QONNX executor does, in float32, to q = rint(out / scale)."""
+    from qonnx.custom_op.general.quant import quant
+
+    s, z, b = (np.asarray(a.file_array) for a in args[1:4] if isinstance(a, Constant))
+    out = quant(_float32(x), s, z, b, signed, narrow, mode)
+    q = np.rint(np.asarray(out, np.float64) / s.astype(np.float64)).astype(np.int64)
+    return Constant(np.asarray(out, np.float32), ScaledInt.of(q, q, scale, Exact.of(0)))
+
+
+def _float32(x: Constant) -> NDArray[np.float32]:
+    if x.array is not None:
+        return x.array.astype(np.float32)
+    return np.array([float(v) for v in x.real.values.ravel()], np.float32).reshape(x.real.shape)
+
+
+def _bipolar_quant(node: ir.Node, args: Args) -> list[Arg]:
+    x, scale = args[0], real(args[1])
+    assert x is not None
+    if isinstance(x, Constant):
+        q = np.where(_float32(x) >= 0, 1, -1).astype(np.int64)
+        out = q * args[1].file_array if isinstance(args[1], Constant) else q
+        return [Constant(np.asarray(out, np.float32), ScaledInt.of(q, q, scale, Exact.of(0)))]
+    return [_bipolar(x, scale, Exact.of(0))]
+
+
+def _rising(node: ir.Node, args: Args) -> Ints:
+    return np.asarray(1)
+
+
+def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
+    """Count the thresholds that x reaches; ``out_scale * count + out_bias``."""
+    x = numbers(args[0]) if args[0] is not None else Interval.everything()
+    rank = len(g.shape(node.outputs[0]))
+    axis = channel_axis(node)
+    steps = real(args[1])  # (C or 1, n)
+    channels = steps.map(
+        lambda t: np.reshape(t, (t.shape[0],) + (1,) * (rank - 1 - axis) + t.shape[1:])
+    )
+    if isinstance(x, Exact):
+        lo = hi = _count_exact(x, channels)
+    else:
+        t = channels.interval
+        lo = (x.lo[..., None] >= t.hi).sum(axis=-1).astype(np.int64)
+        hi = (x.hi[..., None] >= t.lo).sum(axis=-1).astype(np.int64)
+    scale = Exact.of(np.float32(g.attribute(node, "out_scale", 1.0)))
+    bias = Exact.of(np.float32(g.attribute(node, "out_bias", 0.0)))
+    whole = (bias / scale).values.item()
+    if whole.denominator == 1:
+        moved = lo + int(whole)
+        return [ScaledInt.of(moved, moved if hi is lo else hi + int(whole), scale, Exact.of(0))]
+    return [ScaledInt.of(lo, hi, scale, bias)]
+
+
+def _count_exact(x: Exact, steps: Exact) -> Ints:
+    def reached(value: Any, step: Any) -> int:
+        if isinstance(value, float):
+            return 0
+        return int(value.compare(step) >= 0 if isinstance(value, Enclosure) else value >= step)
+
+    counts = np.frompyfunc(reached, 2, 1)(x.values[..., None], steps.values)
+    return np.asarray(counts.sum(axis=-1), np.int64)
+
+
+def channel_axis(node: ir.Node) -> int:
+    """The axis that a MultiThreshold's rows belong to, by its data_layout (default: axis 1)."""
+    rank = len(g.shape(node.outputs[0]))
+    layout = g.attribute(node, "data_layout", "") or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
+    return layout.index("C") if "C" in layout else 1
+
+
+register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, first_shape, _rising))
+register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, first_shape, _rising))
+register("MultiThreshold", rule=OpRule("quantizer", _multithreshold, first_shape, _rising))

@@ -1,0 +1,164 @@
+"""Tails: the elementwise functions of one integer between an accumulator and a quantizer.
+
+A tail is evaluated in float64 interval arithmetic. Where a value comes so close to a step that the
+enclosure does not decide, it is evaluated again with fractions, and with enclosures of rising
+precision where it is irrational; a tie is decided exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.errors import SiraError
+from sira.exact import Exact, Undecided, precision
+from sira.interval import Interval
+from sira.ops import Arg, rule_of
+from sira.scaled import Ints, ScaledInt, Value, rebase
+
+Mask = NDArray[np.bool_]
+
+_PRECISIONS = (128, 256, 512, 1024, 4096)
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """The nodes from ``source`` (exclusive) to ``sink`` (inclusive), in order."""
+
+    source: ir.Value
+    nodes: tuple[ir.Node, ...]
+    sink: ir.Value
+
+
+def find_tail(sink: ir.Value, ranges: Ranges) -> Tail:
+    """The longest chain of elementwise nodes that ends in ``sink``.
+
+    It starts behind the last node that is not elementwise, at a graph input, or at a quantizer whose
+    output something else reads too.
+    """
+    nodes: list[ir.Node] = []
+    value = sink
+    while (node := value.producer()) is not None:
+        if rule_of(node).kind not in ("elementwise", "quantizer"):
+            break
+        inputs = list(dict.fromkeys(g.dynamic_inputs(node)))
+        if len(inputs) != 1:
+            raise SiraError(
+                "an elementwise function of several computed tensors cannot become thresholds",
+                where=g.describe(node),
+                expected="one computed operand",
+                found=", ".join(g.name(v) for v in inputs),
+                remedy="quantize each operand so that their scales agree",
+            )
+        if nodes and rule_of(node).kind == "quantizer" and len(set(g.consumers(value))) > 1:
+            break
+        nodes.append(node)
+        value = inputs[0]
+    return Tail(value, tuple(reversed(nodes)), sink)
+
+
+def evaluate(tail: Tail, ranges: Ranges, source: Value) -> Value:
+    """The value at the sink for values at the source, in the arithmetic of ``source``."""
+    values: dict[ir.Value, Arg] = {tail.source: source}
+    for node in tail.nodes:
+        arguments = [
+            None if v is None else values[v] if v in values else ranges[v] for v in node.inputs
+        ]
+        values[node.outputs[0]] = settle(
+            rule_of(node).evaluate(node, arguments)[0], ranges[node.outputs[0]]
+        )
+    result = values[tail.sink]
+    assert isinstance(result, ScaledInt | Interval | Exact)
+    return result
+
+
+def settle(value: Arg, static: Arg) -> Arg:
+    """``value`` in the form that range analysis found for its tensor.
+
+    Rules may find more structure on single values than on a range (a Relu of a positive value is
+    the identity), so values are written on the scale and bias of the range.
+    """
+    if isinstance(static, Interval) and isinstance(value, ScaledInt):
+        return value.interval
+    if (
+        isinstance(static, ScaledInt)
+        and isinstance(value, ScaledInt)
+        and isinstance(static.scale, Exact)
+        and isinstance(static.bias, Exact)
+        and isinstance(value.scale, Exact)
+    ):
+        if value.scale is static.scale and value.bias is static.bias:
+            return value
+        return rebase(value, static.scale, static.bias)
+    return value
+
+
+def decide(tail: Tail, ranges: Ranges, source: Value) -> Ints:
+    """The integers at the sink, for points at the source; exact.
+
+    ``source`` has a leading axis for the points that are evaluated at once.
+    """
+    result = evaluate(tail, ranges, source)
+    assert isinstance(result, ScaledInt)
+    if result.is_point:
+        return result.lo
+    open_ = result.lo != result.hi
+    decided = result.lo.copy()
+    decided[open_] = _decide_exactly(tail, ranges, source, open_)
+    return decided
+
+
+def _decide_exactly(
+    tail: Tail,
+    ranges: Ranges,
+    source: Value,
+    open_: Mask,
+) -> Ints:
+    """The integers of the elements in ``open_``, in order."""
+    rows: Mask = open_.reshape(len(open_), -1).any(axis=1)
+    asked: Mask = open_[rows]
+    exact = _exact_source(source, open_.shape, rows)
+    wanted = _inverse(tail, asked, exact.shape)
+    exact = Exact(np.where(wanted, exact.values, np.nan))
+    for bits in _PRECISIONS:
+        try:
+            with precision(bits):
+                result = evaluate(tail, ranges, exact)
+        except Undecided:
+            continue
+        assert isinstance(result, ScaledInt)
+        return np.asarray(np.broadcast_to(result.lo, asked.shape)[asked])
+    raise SiraError(
+        f"a value cannot be told from a rounding tie with {_PRECISIONS[-1]} bits",
+        where=f"tensor {g.name(tail.sink)}",
+    )
+
+
+def _exact_source(source: Value, shape: tuple[int, ...], rows: Mask) -> Exact:
+    """Exact values at the source, of the selected rows of the leading axis."""
+    match source:
+        case ScaledInt():
+            q = np.broadcast_to(source.lo, shape) if source.lo.ndim < len(shape) else source.lo
+            q = q[rows]
+            return ScaledInt.of(q, q, source.scale, source.bias).exact
+        case Interval():
+            assert np.array_equal(source.lo, source.hi)
+            return Exact.of(source.lo[rows])
+        case Exact():
+            return source
+
+
+def _inverse(tail: Tail, asked: Mask, shape: tuple[int, ...]) -> Mask:
+    """Which elements of the source the asked elements of the sink depend on (elementwise)."""
+    mask = asked
+    while mask.ndim > len(shape):
+        mask = np.asarray(mask.any(axis=0))
+    for axis, size in enumerate(shape):
+        if size == 1 and mask.ndim == len(shape) and mask.shape[axis] != 1:
+            mask = np.asarray(mask.any(axis=axis, keepdims=True))
+    return np.broadcast_to(mask, shape)
