@@ -87,8 +87,6 @@ def batches(node: onnx.NodeProto, rank: int, constants: Mapping[str, Value]) -> 
             axis = attribute(node, "axis", 1) % rank
             blocked = attribute(node, "block_size", 0) != 0
             return not blocked and (axis != 0 or all(value.size == 1 for value in fixed))
-        case "PRelu" if rank > 2 and any(value.ndim == 1 for value in fixed):
-            return False  # the reference looks for an axis as long as the slope
         case op if op in _ELEMENTWISE:
             return all(v.ndim < rank or (v.ndim == rank and v.shape[0] == 1) for v in fixed)
         case _:
