@@ -54,7 +54,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Instance:
-    """A module with its parameters; ``memories`` maps the file-name parameter to the contents."""
+    """A module with its parameters and memories.
+
+    The module finds memory ``m`` in the file ``{MemoryPrefix}m.mem``, where the parameter
+    ``MemoryPrefix`` is the instance's name and an underscore.
+    """
 
     module: str
     parameters: Mapping[str, int]

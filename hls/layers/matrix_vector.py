@@ -1,0 +1,222 @@
+"""The matrix-vector unit: integer weights times counts, plus a start value per output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from hls.dataflow import Instance, Ints, Resources, Stream
+from hls.layers.memories import check_folding, frozen, pack_words
+
+
+class Product(IntEnum):
+    """How the RTL forms a product as a sum of rows; the numbers are its parameter ``Product``."""
+
+    SIGN = 0
+    TERNARY = 1
+    DIGITS = 2
+    PLANES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixVector:
+    """out[n] = (start[n] + sum_k weights[n, k] * u[k]) mod 2**accumulator_bits, for every vector.
+
+    ``weights`` (N, K) and ``start`` (N,) are signed int64, the inputs u are counts of
+    ``input_bits``. ``pe`` outputs and ``simd`` inputs are handled in a cycle, so a vector takes
+    (N / pe) * (K / simd) cycles. The accumulator wraps, which is exact whenever the final sum lies
+    in 0 .. 2**accumulator_bits - 1.
+
+    ``levels_per_stage`` adders are chained between two registers of the adder trees: the longest
+    path is that many carry chains with one LUT level in front.
+    """
+
+    name: str
+    weights: Ints
+    start: Ints
+    input_bits: int
+    accumulator_bits: int
+    pe: int
+    simd: int
+    vectors: int = 1
+    levels_per_stage: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", frozen(self.weights))
+        object.__setattr__(self, "start", frozen(self.start))
+        outputs, inputs = self.weights.shape
+        assert self.start.shape == (outputs,), (self.name, self.start.shape)
+        assert self.input_bits >= 1 and 1 <= self.accumulator_bits <= 62, self.name
+        assert self.vectors >= 1 and self.levels_per_stage >= 1, self.name
+        check_folding(self.name, "PE", self.pe, outputs, "outputs")
+        check_folding(self.name, "SIMD", self.simd, inputs, "inputs")
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        elements = self.vectors * self.weights.shape[1]
+        return {"in": Stream(elements, self.simd, self.input_bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        elements = self.vectors * self.weights.shape[0]
+        return {"out": Stream(elements, self.pe, self.accumulator_bits)}
+
+    @property
+    def folds(self) -> tuple[int, int]:
+        """Groups of outputs, and beats of a vector: (N / pe, K / simd)."""
+        outputs, inputs = self.weights.shape
+        return outputs // self.pe, inputs // self.simd
+
+    @property
+    def cycles(self) -> int:
+        neuron_folds, synapse_folds = self.folds
+        return self.vectors * neuron_folds * synapse_folds
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        (frames,) = inputs
+        outputs, k = self.weights.shape
+        vectors = frames.reshape(-1, k)
+        sums = _exact_product(vectors, self.weights, self.input_bits)
+        wrapped = (sums + self.start.astype(sums.dtype)) % (1 << self.accumulator_bits)
+        return (wrapped.astype(np.int64).reshape(len(frames), self.vectors * outputs),)
+
+    @property
+    def product(self) -> Product:
+        """The product variant that costs least for these weights; see matrix_vector_unit.sv."""
+        low, high = int(self.weights.min()), int(self.weights.max())
+        if np.all(np.abs(self.weights) == 1):
+            return Product.SIGN
+        if low >= -1 and high <= 1:
+            return Product.TERNARY
+        bits = _signed_bits(low, high)
+        digit_rows = (bits + 1) // 2 * (self.input_bits + 1)
+        plane_rows = self.input_bits * bits
+        return Product.DIGITS if digit_rows < plane_rows else Product.PLANES
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of one weight in the weight memory."""
+        match self.product:
+            case Product.SIGN:
+                return 1
+            case Product.TERNARY:
+                return 2
+            case Product.DIGITS | Product.PLANES:
+                return _signed_bits(int(self.weights.min()), int(self.weights.max()))
+
+    def instance(self) -> Instance:
+        outputs, inputs = self.weights.shape
+        neuron_folds, synapse_folds = self.folds
+        codes, constant = self._coded()
+        order = (neuron_folds, self.pe, synapse_folds, self.simd)
+        words = codes.reshape(order).transpose(0, 2, 1, 3)
+        # The Python integers of object arrays cannot overflow.
+        start = (self.start.astype(object) + constant) % (1 << self.accumulator_bits)
+        return Instance(
+            "matrix_vector_unit",
+            {
+                "Outputs": outputs,
+                "Inputs": inputs,
+                "Pe": self.pe,
+                "Simd": self.simd,
+                "InputBits": self.input_bits,
+                "WeightBits": self.code_bits,
+                "AccumulatorBits": self.accumulator_bits,
+                "Product": int(self.product),
+                "LevelsPerStage": self.levels_per_stage,
+            },
+            {
+                "weights": pack_words(words.reshape(-1, self.pe * self.simd), self.code_bits),
+                "start": pack_words(start.reshape(-1, self.pe), self.accumulator_bits),
+            },
+        )
+
+    def _coded(self) -> tuple[Ints, Ints]:
+        """Weight codes (N, K), and what the rows' sign bits add to each output (N,), as objects.
+
+        A row holds (|d| * u) xor (d < 0) in R bits, which is d * u + (d < 0) * (2**R - 1).
+        """
+        weights, bits = self.weights, self.code_bits
+        match self.product:
+            case Product.SIGN:
+                excess = (weights < 0) * ((1 << self.input_bits) - 1)
+                codes = (weights > 0).astype(np.int64)
+            case Product.TERNARY:
+                excess = (weights < 0) * ((1 << self.input_bits) - 1)
+                codes = np.abs(weights) | (weights < 0) << 1
+            case Product.DIGITS:
+                codes = weights & ((1 << bits) - 1)
+                negative = np.zeros(weights.shape, dtype=object)
+                for row in range((bits + 1) // 2):
+                    high = min(2 * row + 1, bits - 1)
+                    negative += ((codes >> high) & 1).astype(object) * 4**row
+                excess = negative * ((2 << self.input_bits) - 1)
+            case Product.PLANES:
+                codes = weights & ((1 << bits) - 1)
+                planes = (1 << self.input_bits) - 1
+                excess = np.full(weights.shape, planes << (bits - 1), dtype=object)
+        return codes, -excess.astype(object).sum(axis=1)
+
+    def estimate(self) -> Resources:
+        """LUT: rows of the products, adder trees and accumulators, weights and replay buffer.
+
+        - a tree over SIMD rows of R bits: half of the rows are formed inside their adder, so
+          SIMD * R for the first level and R + 1, R + 2, ... bits for the adders above;
+        - joining the rows of a product: one adder per further row;
+        - accumulator and start values: accumulator_bits each, times PE;
+        - weight memory: one LUT per 64 words and bit up to 256 words, block RAM of 18 kbit (at
+          most 36 bits wide) beyond;
+        - replay buffer: LUTRAM of 32 words by 14 bits in 8 LUTs, when there is more than one fold.
+
+        FF: the registers of weights, inputs, tree levels and accumulators.
+        """
+        neuron_folds, synapse_folds = self.folds
+        rows, row_bits = self._rows()
+        tree_lut = tree_ff = 0
+        nodes, bits = self.simd, row_bits
+        while nodes > 1:
+            tree_lut += nodes * bits if bits == row_bits else nodes // 2 * bits
+            nodes, bits = (nodes + 1) // 2, min(bits + 1, self.accumulator_bits)
+            tree_ff += nodes * bits
+        join = (rows - 1) * min(bits + 1, self.accumulator_bits)
+        lut = self.pe * (rows * tree_lut + join + 2 * self.accumulator_bits)
+        ff = self.pe * (rows * tree_ff + join + 2 * self.accumulator_bits)
+        word_bits, words = self.pe * self.simd * self.code_bits, neuron_folds * synapse_folds
+        input_width = self.simd * self.input_bits
+        bram = 0
+        if words > 256:
+            bram = -(-word_bits // 36) * -(-words // 512)
+        elif words > 1:
+            lut += word_bits * -(-words // 64)
+        ff += word_bits + input_width + 20
+        if neuron_folds > 1:
+            depth = 2 << (synapse_folds - 1).bit_length()
+            lut += -(-input_width // 14) * 8 * -(-depth // 32) + 15
+        return Resources(lut=lut, ff=ff, bram18=bram)
+
+    def _rows(self) -> tuple[int, int]:
+        """Rows of a product, and bits of a row."""
+        match self.product:
+            case Product.SIGN | Product.TERNARY:
+                return 1, min(self.input_bits, self.accumulator_bits)
+            case Product.DIGITS:
+                return (self.code_bits + 1) // 2, min(self.input_bits + 1, self.accumulator_bits)
+            case Product.PLANES:
+                return self.input_bits, min(self.code_bits, self.accumulator_bits)
+
+
+def _signed_bits(low: int, high: int) -> int:
+    """Bits of two's complement that hold low..high."""
+    return max(high.bit_length(), (~low).bit_length() if low < 0 else 0) + 1
+
+
+def _exact_product(vectors: Ints, weights: Ints, input_bits: int) -> Ints:
+    """vectors (n, K) times weights (N, K) transposed, exact; the dtype is int64 or object."""
+    largest = int(np.abs(weights).astype(object).sum(axis=1).max()) << input_bits
+    if largest < 1 << 53:  # every partial sum is an integer that float64 holds exactly
+        return np.asarray(vectors.astype(float) @ weights.T.astype(float)).astype(np.int64)
+    exact: Ints = vectors.astype(object) @ weights.T.astype(object)
+    return exact

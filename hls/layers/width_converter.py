@@ -1,0 +1,60 @@
+"""The width converter: the same elements with more or fewer lanes in a beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hls.dataflow import Instance, Ints, Resources, Stream
+
+
+@dataclass(frozen=True)
+class WidthConverter:
+    """Passes ``elements`` counts of ``bits`` on, regrouped from input to output lanes a beat.
+
+    One of the two divides the other; the narrow side carries a beat in every cycle.
+    """
+
+    name: str
+    elements: int
+    input_lanes: int
+    output_lanes: int
+    bits: int
+
+    def __post_init__(self) -> None:
+        wide = max(self.input_lanes, self.output_lanes)
+        assert wide % min(self.input_lanes, self.output_lanes) == 0, self
+        assert self.elements % wide == 0, self
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        return {"in": Stream(self.elements, self.input_lanes, self.bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        return {"out": Stream(self.elements, self.output_lanes, self.bits)}
+
+    @property
+    def cycles(self) -> int:
+        return self.elements // min(self.input_lanes, self.output_lanes)
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        return inputs
+
+    def instance(self) -> Instance:
+        parameters = {
+            "Bits": self.bits,
+            "InputLanes": self.input_lanes,
+            "OutputLanes": self.output_lanes,
+        }
+        return Instance("stream_width_converter", parameters)
+
+    def estimate(self) -> Resources:
+        """FF: one register of the wide side. LUT: a multiplexer per bit that keeps several narrow
+        beats when it narrows (shift or load), a few for the counter otherwise."""
+        wide = max(self.input_lanes, self.output_lanes) * self.bits
+        narrow = min(self.input_lanes, self.output_lanes) * self.bits
+        if wide == narrow:
+            return Resources()
+        lut = wide - narrow if self.input_lanes > self.output_lanes else 0
+        return Resources(lut=lut + 6, ff=wide + (wide // narrow).bit_length())
