@@ -39,7 +39,7 @@ def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[st
         for output, result in zip(node.outputs, results, strict=False):
             value = settle(result, ranges[output])
             if isinstance(value, ScaledInt) and not value.is_point:
-                tail = find_tail(output, ranges)
+                tail = find_tail(output)
                 source = values[g.name(tail.source)]
                 assert not isinstance(source, Constant)
                 q = decide(tail, ranges, source)

@@ -79,25 +79,12 @@ def batches(node: onnx.NodeProto, rank: int, constants: Mapping[str, Value]) -> 
     """
     fixed = [constants[name] for name in node.input if name in constants]
     match node.op_type:
-        case "BatchNormalization":
-            return rank >= 2
-        case "MultiThreshold":
-            return rank >= 2 and _channel_axis(node, rank) != 0
-        case "QuantizeLinear" | "DequantizeLinear":
-            axis = attribute(node, "axis", 1) % rank
-            blocked = attribute(node, "block_size", 0) != 0
-            return not blocked and (axis != 0 or all(value.size == 1 for value in fixed))
+        case "BatchNormalization" | "MultiThreshold" | "QuantizeLinear" | "DequantizeLinear":
+            return True  # their parameters lie along one axis; along axis 0 there is but one
         case op if op in _ELEMENTWISE:
             return all(v.ndim < rank or (v.ndim == rank and v.shape[0] == 1) for v in fixed)
         case _:
             return False
-
-
-def _channel_axis(node: onnx.NodeProto, rank: int) -> int:
-    """Where qonnx finds the channels of a MultiThreshold's input."""
-    layout = attribute(node, "data_layout", b"").decode()
-    guess: str = layout or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
-    return guess.index("C") if "C" in guess else 1
 
 
 def _quant(node: onnx.NodeProto, x: Value, scale: Value, zero_point: Value, bits: Value) -> Value:

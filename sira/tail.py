@@ -35,11 +35,11 @@ class Tail:
     sink: ir.Value
 
 
-def find_tail(sink: ir.Value, ranges: Ranges) -> Tail:
+def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
     """The longest chain of elementwise nodes that ends in ``sink``.
 
-    It starts behind the last node that is not elementwise, at a graph input, or at a quantizer whose
-    output something else reads too.
+    It starts behind the last node that is not elementwise, at a graph input, or at a quantizer
+    whose output something else reads too (at any quantizer unless ``through_quantizers``).
     """
     nodes: list[ir.Node] = []
     value = sink
@@ -55,7 +55,8 @@ def find_tail(sink: ir.Value, ranges: Ranges) -> Tail:
                 found=", ".join(g.name(v) for v in inputs),
                 remedy="quantize each operand so that their scales agree",
             )
-        if nodes and rule_of(node).kind == "quantizer" and len(set(g.consumers(value))) > 1:
+        shared = len(set(g.consumers(value))) > 1
+        if nodes and rule_of(node).kind == "quantizer" and (shared or not through_quantizers):
             break
         nodes.append(node)
         value = inputs[0]
@@ -120,8 +121,8 @@ def _decide_exactly(
     open_: Mask,
 ) -> Ints:
     """The integers of the elements in ``open_``, in order."""
-    rows: Mask = open_.reshape(len(open_), -1).any(axis=1)
-    asked: Mask = open_[rows]
+    rows = np.asarray(open_.reshape(len(open_), -1).any(axis=1))
+    asked = np.asarray(open_[rows])
     exact = _exact_source(source, open_.shape, rows)
     wanted = _inverse(tail, asked, exact.shape)
     exact = Exact(np.where(wanted, exact.values, np.nan))

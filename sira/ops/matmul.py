@@ -51,10 +51,10 @@ class IntegerMac:
     scale: Real
 
 
-def integer_mac(x: ScaledInt, weights: Constant, depth: int) -> IntegerMac | str:
+def integer_mac(x: ScaledInt, weights: Constant) -> IntegerMac | str:
     """Integer weights for ``x @ weights``, or the reason why there are none.
 
-    The scales of x and of the weights may vary along the summed axis of length ``depth`` if all are
+    The scales of x and of the weights may vary along the summed axis if all are
     integer multiples of a common one; the multiples then move into the weights.
     """
     w = weights.scaled
@@ -166,7 +166,7 @@ def multiply_accumulate(node: ir.Node, x: Arg, weights: Constant) -> Arg:
     """``x @ weights`` for weights (K, N)."""
     k = weights.real_shape[0]
     if isinstance(x, ScaledInt):
-        mac = integer_mac(x, weights, k)
+        mac = integer_mac(x, weights)
         if isinstance(mac, IntegerMac):
             lo, hi = accumulate(x, mac, g.describe(node))
             return ScaledInt(lo, hi, mac.scale, _bias_through(x, weights, k))

@@ -1,0 +1,82 @@
+"""Canonical form: fewer ways to say the same, without changing a single value.
+
+Gemm becomes MatMul, Mul and Add; Sub of a constant becomes Add, Neg becomes Mul by -1; Flatten,
+Squeeze and Unsqueeze become Reshape; Identity and Dropout disappear.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from sira import graph as g
+from transforms.builder import Builder, float32
+
+
+def to_canonical(model: ir.Model) -> ir.Model:
+    """Rewrite ``model``; tensor and node names are kept where the tensor is."""
+    b = Builder(model)
+    new: dict[ir.Value, ir.Value] = {}
+    for value in model.graph.inputs:
+        new[value] = b.input(g.name(value), g.shape(value))
+        new[value].meta.update(value.meta)
+    for value in model.graph.initializers.values():
+        contents = g.array(value)
+        assert contents is not None
+        new[value] = b.constant(g.name(value), contents)
+        new[value].meta.update(value.meta)
+    for node in model.graph:
+        inputs = [None if v is None else new[v] for v in node.inputs]
+        for old, result in zip(node.outputs, _rewrite(b, node, inputs), strict=False):
+            new[old] = result
+    return b.finish([new[v] for v in model.graph.outputs])
+
+
+def _rewrite(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> list[ir.Value]:
+    out = node.outputs[0]
+    name, shape, graph = g.name(out), g.shape(out), node.graph
+    assert graph is not None
+    match node.op_type:
+        case "Identity" | "Dropout" if out not in graph.outputs:
+            assert inputs[0] is not None
+            return [inputs[0]] * len(node.outputs)
+        case "Flatten" | "Squeeze" | "Unsqueeze":
+            target = b.constant(f"{name}_shape", np.asarray(shape, np.int64))
+            return [b.node("Reshape", [inputs[0], target], name, shape, name=node.name)]
+        case "Neg":
+            minus = b.constant(f"{name}_factor", float32(-1))
+            return [b.node("Mul", [inputs[0], minus], name, shape, name=node.name)]
+        case "Sub" if (offset := g.array(node.inputs[1])) is not None:
+            negated = b.constant(f"{name}_offset", -offset)
+            return [b.node("Add", [inputs[0], negated], name, shape, name=node.name)]
+        case "Gemm":
+            return [_gemm(b, node, inputs)]
+        case _:
+            return b.copy(node, inputs)
+
+
+def _gemm(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:
+    name, shape = g.name(node.outputs[0]), g.shape(node.outputs[0])
+    weights = inputs[1]
+    if g.attribute(node, "transB", 0):
+        assert node.inputs[1] is not None
+        k_n = g.shape(node.inputs[1])[::-1]
+        weights = b.node(
+            "Transpose", [weights], f"{name}_weights", k_n, attributes={"perm": (1, 0)}
+        )
+    steps = []
+    if (alpha := g.attribute(node, "alpha", 1.0)) != 1.0:
+        steps.append(("Mul", b.constant(f"{name}_alpha", float32(alpha))))
+    if len(inputs) > 2 and inputs[2] is not None:
+        bias = inputs[2]
+        if (beta := g.attribute(node, "beta", 1.0)) != 1.0:
+            factor = b.constant(f"{name}_beta", float32(beta))
+            bias = b.node("Mul", [bias, factor], f"{name}_bias", g.shape(bias))
+        steps.append(("Add", bias))
+    result = b.node(
+        "MatMul", [inputs[0], weights], f"{name}_matmul" if steps else name, shape, name=node.name
+    )
+    for i, (op_type, operand) in enumerate(steps):
+        target = name if i == len(steps) - 1 else f"{name}_scaled"
+        result = b.node(op_type, [result, operand], target, shape)
+    return result
