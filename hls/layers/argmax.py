@@ -55,7 +55,7 @@ class ArgMax:
         # numpy's argmax takes the first of equal values
         return (np.argmax(scores, axis=1).astype(np.int64)[:, None],)
 
-    def _reduced(self) -> tuple[list[int], list[int]]:
+    def reduced(self) -> tuple[list[int], list[int]]:
         """Scale and offset with the same order of scores: offsets from 0, common factor removed."""
         lowest = int(self.offset.min())
         offset = [int(value) - lowest for value in self.offset]
@@ -65,7 +65,7 @@ class ArgMax:
 
     def _widths(self) -> tuple[int, int, int]:
         """Bits of a scale, an offset and a score."""
-        scale, offset = self._reduced()
+        scale, offset = self.reduced()
         largest = ((1 << self.input_bits) - 1) * np.array(scale, object) + np.array(offset, object)
         return (
             max(scale).bit_length(),
@@ -76,11 +76,11 @@ class ArgMax:
     @property
     def affine(self) -> bool:
         """Whether scores differ from the counts themselves."""
-        scale, offset = self._reduced()
+        scale, offset = self.reduced()
         return max(scale) > 1 or max(offset) > 0
 
     def instance(self) -> Instance:
-        scale, offset = self._reduced()
+        scale, offset = self.reduced()
         scale_bits, offset_bits, value_bits = self._widths()
         parameters = {
             "Channels": len(scale),
