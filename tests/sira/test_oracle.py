@@ -22,21 +22,19 @@ def model(
     shape: tuple[int, ...],
     constants: dict[str, Any] | None = None,
     *,
-    opset: int = 13,
     input_type: int = TensorProto.FLOAT,
-    output_type: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
     """A model from ``x`` of ``shape`` to the last node's first output; constants float32."""
     graph = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info("x", input_type, shape)],
-        [helper.make_tensor_value_info(nodes[-1].output[0], output_type, None)],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)],
     )
     for name, value in (constants or {}).items():
         array = value if isinstance(value, np.ndarray) else np.array(value, np.float32)
         graph.initializer.append(numpy_helper.from_array(array, name))
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid(QONNX, 1)]
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid(QONNX, 1)]
     return helper.make_model(graph, ir_version=8, opset_imports=imports)
 
 
@@ -72,7 +70,8 @@ def test_weight_quantizers_become_exact_and_other_constants_stay_float32() -> No
         for column in oracle.constants["wt"].T
     ]
     found = oracle.run(x)["m"][0, 0]
-    assert [abs(Fraction(a) - b) < Fraction(1, 2**48) for a, b in zip(found, exact, strict=True)]
+    for value, fraction in zip(found, exact, strict=True):
+        assert abs(Fraction(value) - fraction) < Fraction(1, 2**48)
 
 
 def test_a_folded_weight_keeps_its_zero_point() -> None:
@@ -116,6 +115,16 @@ def test_repairs_domains_imports_inputs_and_symbolic_outputs(domain: str) -> Non
     assert Oracle(broken).run([[[-3.0, 4.0]]])["y"].tolist() == [[[-1, 1]]]
     assert broken.SerializeToString() == before
     assert [entry.name for entry in repaired(broken).graph.input] == ["x"]
+
+
+def test_an_integer_input() -> None:
+    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "z"], ["d"]), one("Relu", ["d"])]
+    constants = {"s": 0.1, "z": np.array(-3, np.int8)}
+    oracle = Oracle(model(nodes, (1, 2), constants, input_type=TensorProto.INT8))
+    x = [[[-128, 127]]]
+    tenth = float(np.float32(0.1))
+    assert oracle.run(x)["d"].tolist() == [[[-125 * tenth, 130 * tenth]]]
+    assert oracle.run_float32(x)["y"].tolist() == [[[0.0, float(np.float32(13))]]]
 
 
 def test_two_inputs_are_refused() -> None:

@@ -23,14 +23,13 @@ def model(
     constants: dict[str, Any] | None = None,
     *,
     opset: int = 13,
-    input_type: int = TensorProto.FLOAT,
     output_type: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
     """A model from ``x`` of ``shape`` to the last node's first output; constants float32."""
     graph = helper.make_graph(
         nodes,
         "test",
-        [helper.make_tensor_value_info("x", input_type, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(nodes[-1].output[0], output_type, None)],
     )
     for name, value in (constants or {}).items():
