@@ -1,0 +1,229 @@
+"""From the integer graph to hardware layers, one to one.
+
+The last stage of the transforms holds integers: MatMul with integer weights, MultiThreshold with
+integer thresholds. Streams carry unsigned counts, so every integer q travels as ``q - lo`` and the
+offsets are absorbed: by start values of accumulators, by thresholds, and behind the last layer by
+the bias that the host adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.errors import SiraError
+from sira.ops import Constant
+from sira.scaled import ScaledInt
+
+_LAYERS = (
+    ("MatMul",),
+    ("MultiThreshold",),
+    ("Mul", "MultiThreshold"),
+    ("Mul", "Add", "ArgMax", "Cast"),
+)
+"""The chains of nodes that become one layer."""
+
+AccumulatorBits = Callable[[ir.Node, int], int]
+"""Register width of a MatMul node, given the bits of its widest channel's window."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wire:
+    """Where an integer tensor leaves the hardware: ``q = count + offset``, one offset a channel."""
+
+    port: Port
+    bits: int
+    offset: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """The hardware, and how its counts map to tensors of the integer graph.
+
+    ``wires`` has the tensors that exist in hardware, by name; ``host`` the nodes behind the output
+    that are left to the host.
+    """
+
+    dataflow: Dataflow
+    wires: dict[str, Wire]
+    input: str
+    output: str
+    host: tuple[str, ...]
+
+
+def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: AccumulatorBits) -> Lowered:
+    """Map an integer ``model`` to layers with PE = SIMD = 1.
+
+    Raises `SiraError` for every node that has no hardware, all at once.
+    """
+    (source,) = model.graph.inputs
+    input_range = _scaled(ranges, source)
+    lo, hi = int(input_range.lo.min()), int(input_range.hi.max())
+    wires = {source: Wire(Port("", "in"), max((hi - lo).bit_length(), 1), np.asarray(lo))}
+    layers: list[Layer] = []
+    edges: list[Edge] = []
+    last = source
+    pending = list(model.graph)
+    while pending:
+        node = pending[0]
+        if node.op_type == "Reshape" and node.inputs[0] in wires:
+            wires[node.outputs[0]] = wires[node.inputs[0]]
+            last = node.outputs[0]
+            pending.pop(0)
+            continue
+        group = _group(node)
+        if group is None or group[0].inputs[0] not in wires:
+            break
+        wire = wires[group[0].inputs[0]]
+        layer, result = _layer(group, wire, ranges, accumulator_bits)
+        layers.append(layer)
+        edges.append(Edge(wire.port, Port(layer.name, "in")))
+        last = group[-1].outputs[0]
+        wires[last] = result
+        pending = [n for n in pending if n not in group]
+    host = tuple(node.op_type for node in pending)
+    _check_host(pending, last, layers)
+    edges.append(Edge(wires[last].port, Port("", "out")))
+    return Lowered(
+        Dataflow(name, tuple(layers), tuple(edges)),
+        {g.name(value): wire for value, wire in wires.items()},
+        g.name(source),
+        g.name(last),
+        host,
+    )
+
+
+def _group(node: ir.Node) -> list[ir.Node] | None:
+    """The nodes that form one layer, starting at ``node``; None if the host has to compute it."""
+    for kinds in _LAYERS:
+        chain = [node]
+        while len(chain) < len(kinds):
+            following = list(g.consumers(chain[-1].outputs[0]))
+            if len(following) != 1:
+                break
+            chain.append(following[0])
+        if tuple(n.op_type for n in chain) == kinds:
+            return chain
+    return None
+
+
+def _layer(
+    group: list[ir.Node], wire: Wire, ranges: Ranges, accumulator_bits: AccumulatorBits
+) -> tuple[Layer, Wire]:
+    match group[-1].op_type:
+        case "MatMul":
+            return _matrix_vector(group[0], wire, ranges, accumulator_bits)
+        case "MultiThreshold":
+            return _thresholding(group, wire, ranges)
+        case _:
+            return _argmax(group, wire, ranges)
+
+
+def _matrix_vector(
+    node: ir.Node, wire: Wire, ranges: Ranges, accumulator_bits: AccumulatorBits
+) -> tuple[Layer, Wire]:
+    weights = _integers(ranges, node, 1)  # (K, N)
+    range_ = _scaled(ranges, node.outputs[0])
+    k, n = weights.shape
+    lo, hi = (
+        np.broadcast_to(q, (n,)) if q.ndim < 2 else q.reshape(n) for q in (range_.lo, range_.hi)
+    )
+    offset = np.broadcast_to(wire.offset, (k,))
+    window = max(int(span).bit_length() for span in (hi - lo).tolist())
+    layer = MatrixVector(
+        name=g.label(node),
+        weights=weights.T.copy(),
+        start=offset @ weights - lo,
+        input_bits=wire.bits,
+        accumulator_bits=max(accumulator_bits(node, window), 1),
+        pe=1,
+        simd=1,
+        vectors=prod(g.shape(node.outputs[0])[:-1]),
+    )
+    return layer, Wire(Port(layer.name, "out"), layer.accumulator_bits, lo)
+
+
+def _thresholding(group: list[ir.Node], wire: Wire, ranges: Ranges) -> tuple[Layer, Wire]:
+    node = group[-1]
+    thresholds = _integers(ranges, node, 1)  # (C or 1, n), on sign * q
+    sign = np.ones(1, np.int64)
+    if len(group) == 2:
+        sign = _integers(ranges, group[0], 1).reshape(-1)
+    shape = g.shape(node.outputs[0])
+    channels = shape[-1]
+    if len(thresholds) not in (1, channels):
+        raise SiraError(
+            "thresholds for each channel need the channels in the last axis",
+            where=g.describe(node),
+            expected=f"1 or {channels} rows of thresholds",
+            found=f"{len(thresholds)} for a tensor of shape {shape}",
+        )
+    top = 1 << wire.bits
+    offset = np.reshape(wire.offset, (-1, 1))
+    falling = sign < 0
+    counts = np.where(falling[:, None], thresholds + offset + top - 1, thresholds - offset)
+    layer = Thresholding(
+        name=g.label(node),
+        thresholds=np.clip(counts, 0, top),
+        falling=falling,
+        channels=channels,
+        input_bits=wire.bits,
+        pe=1,
+        vectors=prod(shape[:-1]),
+    )
+    base = int(g.attribute(node, "out_bias", 0.0))
+    return layer, Wire(Port(layer.name, "out"), layer.output_bits, np.asarray(base))
+
+
+def _argmax(group: list[ir.Node], wire: Wire, ranges: Ranges) -> tuple[Layer, Wire]:
+    channels = g.shape(group[0].outputs[0])[-1]
+    scale, offset = (
+        np.broadcast_to(_integers(ranges, node, 1).reshape(-1), (channels,)) for node in group[:2]
+    )
+    layer = ArgMax(
+        name=g.label(group[2]),
+        scale=scale.copy(),
+        offset=offset + scale * np.broadcast_to(wire.offset, (channels,)),
+        input_bits=wire.bits,
+        lanes=1,
+    )
+    bits = layer.outputs["out"].bits
+    return layer, Wire(Port(layer.name, "out"), bits, np.asarray(0))
+
+
+def _integers(ranges: Ranges, node: ir.Node, index: int) -> Ints:
+    value = node.inputs[index]
+    assert value is not None
+    arg = ranges[value]
+    assert isinstance(arg, Constant) and arg.scaled is not None
+    return arg.scaled.lo
+
+
+def _scaled(ranges: Ranges, value: ir.Value) -> ScaledInt:
+    found = ranges.scaled(value)
+    assert found is not None
+    return found
+
+
+def _check_host(rest: list[ir.Node], last: ir.Value, layers: list[Layer]) -> None:
+    """What is left must be floating point behind the last integer, and there must be hardware."""
+    stranded = [n for n in rest if n.op_type in ("MatMul", "MultiThreshold", "Transpose")]
+    if not stranded and layers:
+        return
+    raise SiraError(
+        "no hardware for these operators",
+        where=", ".join(g.describe(n) for n in stranded or rest),
+        expected="a chain of dense layers, thresholds and at most one decision at the end",
+        found=f"they follow tensor {g.name(last)}",
+        remedy="cut the model there, or rewrite it as such a chain",
+    )
