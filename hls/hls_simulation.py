@@ -31,7 +31,7 @@ _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-w")
 _MESSAGE_BYTES = 256
 
 
-def _ap_types() -> Path:
+def ap_types() -> Path:
     """The folder of ``ap_int.h``."""
     package = importlib.util.find_spec("da4ml")
     if package is None or package.origin is None:
@@ -73,7 +73,7 @@ def compile_hls(directory: Path) -> Path:
     # Compile under another name: a second process must never load half a file.
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         output = Path(scratch) / library.name
-        include = [f"-I{directory}", f"-I{_SIMULATION}", "-isystem", str(_ap_types())]
+        include = [f"-I{directory}", f"-I{_SIMULATION}", "-isystem", str(ap_types())]
         source = str(_SIMULATION / "simulate.cpp")
         done = subprocess.run(
             [compiler, *_FLAGS, *include, "-o", str(output), source],

@@ -20,11 +20,22 @@ from hls.dataflow import Dataflow
 from hls.emit_rtl import axis_prefixes
 from sira.errors import SiraError
 
-SCRIPTS = ("synth_ooc.tcl", "package_ip.tcl", "vitis_hls.tcl")
+Backend = Literal["verilog", "hls", "both"]
+TclTool = Literal["tclsh", "tkinter"]
 
 _TCL = Path(__file__).parent / "tcl"
 
-TclTool = Literal["tclsh", "tkinter"]
+
+def scripts(backend: Backend) -> tuple[str, ...]:
+    """The scripts that build what a back end has written."""
+    rtl = ("synth_ooc.tcl", "package_ip.tcl")
+    match backend:
+        case "verilog":
+            return rtl
+        case "hls":
+            return ("vitis_hls.tcl",)
+        case "both":
+            return (*rtl, "vitis_hls.tcl")
 
 
 def _period_ns(clock_mhz: float) -> str:
@@ -32,7 +43,9 @@ def _period_ns(clock_mhz: float) -> str:
     return f"{math.floor(1e6 / clock_mhz) / 1000:.3f}"
 
 
-def emit_vivado(dataflow: Dataflow, directory: Path, part: str, clock_mhz: float) -> list[Path]:
+def emit_vivado(
+    dataflow: Dataflow, directory: Path, part: str, clock_mhz: float, backend: Backend = "both"
+) -> list[Path]:
     """Write scripts that build ``../rtl`` and ``../hls``; returns the files written.
 
     Raises `SiraError` for a part or clock frequency that cannot be one.
@@ -51,7 +64,7 @@ def emit_vivado(dataflow: Dataflow, directory: Path, part: str, clock_mhz: float
     period = _period_ns(clock_mhz)
     inputs, outputs = (names.values() for names in axis_prefixes(dataflow))
     ip_name = re.sub(r"\W", "_", dataflow.name, flags=re.ASCII)
-    texts = {name: (_TCL / name).read_text() for name in ("README.md", *SCRIPTS)}
+    texts = {name: (_TCL / name).read_text() for name in ("README.md", *scripts(backend))}
     texts["settings.tcl"] = (
         "# What the scripts of this folder need to know about the design.\n"
         f"set ip_name {ip_name}\n"
@@ -107,7 +120,7 @@ def check_tcl(script: Path, tools: Sequence[TclTool] = ("tclsh", "tkinter")) -> 
     """Run a script against stand-ins of the vendor's commands, with the first tool there is.
 
     Nothing is written: the script runs in a safe interpreter that can source and find files only.
-    The folder's ``../rtl`` must hold the design.
+    The files that it reads must exist, so the design must have been written before.
     """
     runners = {"tclsh": _with_tclsh, "tkinter": _with_tkinter}
     for tool in tools:

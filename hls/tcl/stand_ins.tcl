@@ -43,6 +43,9 @@ set stand_ins {
     {exit            {} {} 0 0 {export_design} {}}
 }
 
+# Commands whose argument is a list of files, which must exist.
+set takes_files {add_files read_mem read_verilog read_xdc}
+
 # Checks one call against its row of the table and records it.
 proc stand_in {box row args} {
     lassign $row name valued flags least most before result
@@ -54,7 +57,7 @@ proc stand_in {box row args} {
         }
         if {!$found} { error "$name: $alternatives must be called before" }
     }
-    set positional 0
+    set positional {}
     for {set i 0} {$i < [llength $args]} {incr i} {
         set argument [lindex $args $i]
         if {$argument in $valued} {
@@ -68,14 +71,20 @@ proc stand_in {box row args} {
         } elseif {[string match -* $argument]} {
             if {$argument ni $flags} { error "$name: unknown option $argument" }
         } else {
-            incr positional
+            lappend positional $argument
         }
     }
-    if {$positional < $least || $positional > $most} {
-        error "$name: $positional arguments, expected $least to $most"
+    set count [llength $positional]
+    if {$count < $least || $count > $most} {
+        error "$name: $count arguments, expected $least to $most"
+    }
+    if {$name in $::takes_files} {
+        foreach path [lindex $positional 0] {
+            if {![file exists $path]} { error "$name: no file $path" }
+        }
     }
     lappend ::called $name
-    if {$name eq "read_xdc"} { source_stand_in $box [lindex $args end] }
+    if {$name eq "read_xdc"} { source_stand_in $box [lindex $args end 0] }
     return $result
 }
 

@@ -11,7 +11,7 @@ if {[llength $memories] > 0} {
     read_mem $memories
 }
 # Read before synthesis, so that synthesis is driven by the clock.
-read_xdc -mode out_of_context [file join $here clock.xdc]
+read_xdc -mode out_of_context [list [file join $here clock.xdc]]
 
 synth_design -top accelerator -part $part -mode out_of_context -flatten_hierarchy rebuilt
 

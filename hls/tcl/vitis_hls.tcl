@@ -7,7 +7,7 @@ set sources [file normalize [file join $here .. hls]]
 
 open_project -reset accelerator_hls
 set_top accelerator
-add_files [file join $sources accelerator.cpp] -cflags "-std=c++14 -I$sources"
+add_files [list [file join $sources accelerator.cpp]] -cflags "-std=c++14 -I$sources"
 
 open_solution -reset solution1 -flow_target vivado
 set_part $part

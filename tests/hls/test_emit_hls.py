@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
-from hls.emit_hls import emit_hls
-from hls.hls_simulation import compile_hls, simulate_hls, simulate_hls_ports
+from hls.emit_hls import LIBRARY, emit_hls
+from hls.hls_simulation import ap_types, compile_hls, simulate_hls, simulate_hls_ports
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
 from sira.errors import SiraError
 
@@ -254,6 +255,15 @@ def test_folder_is_self_contained_and_reproducible(network_folder: Path, tmp_pat
         "STREAM variable=stream3 depth=5",
     ):
         assert f"#pragma HLS {pragma}\n" in top
+
+
+def test_is_clean_cpp14(network_folder: Path) -> None:
+    """What Vitis HLS is asked to read is C++14, although the simulation around it is C++17."""
+    include = [f"-I{LIBRARY / 'sim'}", "-isystem", str(ap_types())]
+    flags = ["-std=c++14", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    command = ["g++", *flags, *include, str(network_folder / "accelerator.cpp")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from hls.dataflow import Dataflow, Edge, Port
 from hls.layers import WidthConverter
-from hls.vivado import SCRIPTS, TclTool, check_tcl, emit_vivado
+from hls.vivado import TclTool, check_tcl, emit_vivado, scripts
 from sira.errors import SiraError
 
 PART = "xczu3eg-sbva484-1-e"
@@ -35,10 +35,10 @@ TWO_STREAMS = Dataflow(
 
 
 def build(folder: Path, dataflow: Dataflow = ONE_STREAM, clock_mhz: float = 300) -> Path:
-    """The scripts' folder beside an ``rtl`` with a design."""
-    (folder / "rtl").mkdir()
-    for name in ("accelerator.sv", "adder_tree.sv", "weights.mem"):
-        (folder / "rtl" / name).touch()
+    """The scripts' folder beside ``rtl`` and ``hls`` with a design."""
+    for name in ("rtl/accelerator.sv", "rtl/adder_tree.sv", "rtl/w.mem", "hls/accelerator.cpp"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
     emit_vivado(dataflow, folder / "vivado", PART, clock_mhz)
     return folder / "vivado"
 
@@ -58,8 +58,8 @@ def in_order(calls: list[str], *starts: str) -> bool:
 
 @pytest.mark.parametrize("tool", ["tclsh", "tkinter"])
 def test_both_tools_agree(tmp_path: Path, tool: TclTool) -> None:
-    folder = build(tmp_path)
-    for script in SCRIPTS:
+    folder = build(tmp_path / "a folder [1] $x")
+    for script in scripts("both"):
         check = check_tcl(folder / script, (tool,))
         assert check.passed and check.tool == tool and check.calls
         assert check.calls == check_tcl(folder / script).calls
@@ -72,7 +72,7 @@ def test_synthesis(tmp_path: Path) -> None:
         calls,
         f"create_project -in_memory -part {PART}",
         f"read_verilog -sv {{{tmp_path}/rtl/accelerator.sv {tmp_path}/rtl/adder_tree.sv}}",
-        f"read_mem {tmp_path}/rtl/weights.mem",
+        f"read_mem {tmp_path}/rtl/w.mem",
         f"read_xdc -mode out_of_context {folder}/clock.xdc",
         "create_clock -period 3.333 -name ap_clk",
         f"synth_design -top accelerator -part {PART} -mode out_of_context",
@@ -145,7 +145,8 @@ def test_reproducible_and_honest(tmp_path: Path) -> None:
         ("synth_ooc.tcl", "[lsort [glob -directory $rtl *.sv]]", "[lsort", "missing close-bracket"),
         ("synth_ooc.tcl", "$part -mode", "-mode", "-part needs a value, not -mode"),
         ("synth_ooc.tcl", "*.sv", "*.vhd", "no files matched"),
-        ("synth_ooc.tcl", "[file join $here clock.xdc]", "none.xdc", 'read file "none.xdc"'),
+        ("synth_ooc.tcl", "[file join $here clock.xdc]", "none.xdc", "read_xdc: no file none.xdc"),
+        ("vitis_hls.tcl", "$sources accelerator.cpp", "a.cpp", "add_files: no file a.cpp"),
         ("package_ip.tcl", "$core\nclose", "$kern\nclose", '"kern": no such variable'),
         ("package_ip.tcl", "ipx::save_core $core", "ipx::save_core", "0 arguments, expected 1"),
         ("vitis_hls.tcl", "set_top", "exec ls; set_top", 'command name "exec"'),
@@ -161,6 +162,19 @@ def test_faults_are_found(tmp_path: Path, script: str, old: str, new: str, error
         check = check_tcl(path, (tool,))
         assert check.ran and not check.passed
         assert error in check.error
+
+
+def test_constraints_are_checked(tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    (folder / "clock.xdc").write_text("create_clock -period 5 -nmae ap_clk [get_ports ap_clk]\n")
+    assert "create_clock: unknown option -nmae" in check_tcl(folder / "synth_ooc.tcl").error
+
+
+def test_scripts_of_a_back_end(tmp_path: Path) -> None:
+    for backend in ("verilog", "hls"):
+        names = {path.name for path in emit_vivado(ONE_STREAM, tmp_path, PART, 100, backend)}
+        assert names == {"README.md", "settings.tcl", "clock.xdc", *scripts(backend)}
+    assert {*scripts("verilog"), *scripts("hls")} == {*scripts("both")}
 
 
 @pytest.mark.parametrize(
