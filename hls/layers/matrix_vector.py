@@ -80,7 +80,8 @@ class MatrixVector:
         outputs, k = self.weights.shape
         vectors = frames.reshape(-1, k)
         sums = _exact_product(vectors, self.weights, self.input_bits)
-        wrapped = (sums + self.start.astype(sums.dtype)) % (1 << self.accumulator_bits)
+        modulus = 1 << self.accumulator_bits
+        wrapped = (sums + self.start % modulus) % modulus
         return (wrapped.astype(np.int64).reshape(len(frames), self.vectors * outputs),)
 
     @property
@@ -91,10 +92,8 @@ class MatrixVector:
             return Product.SIGN
         if low >= -1 and high <= 1:
             return Product.TERNARY
-        bits = _signed_bits(low, high)
-        digit_rows = (bits + 1) // 2 * (self.input_bits + 1)
-        plane_rows = self.input_bits * bits
-        return Product.DIGITS if digit_rows < plane_rows else Product.PLANES
+        candidates = (Product.DIGITS, Product.PLANES)
+        return min(candidates, key=lambda product: self._sum_cost(product)[0])
 
     @property
     def code_bits(self) -> int:
@@ -161,51 +160,64 @@ class MatrixVector:
         return codes, -excess.astype(object).sum(axis=1)
 
     def estimate(self) -> Resources:
-        """LUT: rows of the products, adder trees and accumulators, weights and replay buffer.
+        """LUT: sums of products, accumulators, weights, start values, control and replay buffer.
 
-        - a tree over SIMD rows of R bits: half of the rows are formed inside their adder, so
-          SIMD * R for the first level and R + 1, R + 2, ... bits for the adders above;
-        - joining the rows of a product: one adder per further row;
-        - accumulator and start values: accumulator_bits each, times PE;
+        - sums of a PE: see `_sum_cost`;
+        - accumulator: accumulator_bits per PE, start values the same again for each 64 folds;
         - weight memory: one LUT per 64 words and bit up to 256 words, block RAM of 18 kbit (at
           most 36 bits wide) beyond;
-        - replay buffer: LUTRAM of 32 words by 14 bits in 8 LUTs, when there is more than one fold.
+        - replay buffer, where there is more than one fold: 32 words by 14 bits in 8 LUTs of RAM.
 
-        FF: the registers of weights, inputs, tree levels and accumulators.
+        FF: the registers of weights, inputs, adder trees, start values and accumulators.
         """
         neuron_folds, synapse_folds = self.folds
-        rows, row_bits = self._rows()
-        tree_lut = tree_ff = 0
-        nodes, bits = self.simd, row_bits
-        while nodes > 1:
-            tree_lut += nodes * bits if bits == row_bits else nodes // 2 * bits
-            nodes, bits = (nodes + 1) // 2, min(bits + 1, self.accumulator_bits)
-            tree_ff += nodes * bits
-        join = (rows - 1) * min(bits + 1, self.accumulator_bits)
-        lut = self.pe * (rows * tree_lut + join + 2 * self.accumulator_bits)
-        ff = self.pe * (rows * tree_ff + join + 2 * self.accumulator_bits)
+        sum_lut, sum_ff = self._sum_cost(self.product)
+        lut = self.pe * (sum_lut + self.accumulator_bits) + 20
+        ff = self.pe * (sum_ff + self.accumulator_bits) + 20
+        if neuron_folds > 1:
+            lut += self.pe * self.accumulator_bits * -(-neuron_folds // 64)
+            ff += self.pe * self.accumulator_bits
+            depth = 2 << (synapse_folds - 1).bit_length()
+            lut += -(-self.simd * self.input_bits // 14) * 8 * -(-depth // 32) + 15
         word_bits, words = self.pe * self.simd * self.code_bits, neuron_folds * synapse_folds
-        input_width = self.simd * self.input_bits
         bram = 0
         if words > 256:
             bram = -(-word_bits // 36) * -(-words // 512)
         elif words > 1:
             lut += word_bits * -(-words // 64)
-        ff += word_bits + input_width + 20
-        if neuron_folds > 1:
-            depth = 2 << (synapse_folds - 1).bit_length()
-            lut += -(-input_width // 14) * 8 * -(-depth // 32) + 15
+        ff += (word_bits if words > 1 else 0) + self.simd * self.input_bits
         return Resources(lut=lut, ff=ff, bram18=bram)
 
-    def _rows(self) -> tuple[int, int]:
+    def _sum_cost(self, product: Product) -> tuple[int, int]:
+        """LUTs and FFs of one PE's sum of products.
+
+        A tree over n leaves of R bits takes n * R LUTs for leaves and first adders (the LUTs of an
+        adder form one of its operands), then one LUT for each bit of the operands of every adder.
+        One-bit rows are counted two or three at a time by two LUTs that no adder can take in.
+        """
+        rows, bits = self._rows(product)
+        leaves, lut, ff = self.simd, 0, 0
+        if bits == 1:
+            leaves, bits = -(-self.simd // (3 if product is Product.SIGN else 2)), 2
+            lut = rows * leaves * bits - leaves // 2 * bits
+        lut += rows * (leaves + 1) // 2 * bits
+        while leaves > 1:
+            lut += rows * (leaves // 2) * bits
+            leaves, bits = (leaves + 1) // 2, min(bits + 1, self.accumulator_bits)
+            ff += rows * leaves * bits
+        joins = (rows - 1) * min(bits + 1, self.accumulator_bits)
+        return lut + joins, max(ff, rows * bits) + joins
+
+    def _rows(self, product: Product) -> tuple[int, int]:
         """Rows of a product, and bits of a row."""
-        match self.product:
+        weight_bits = _signed_bits(int(self.weights.min()), int(self.weights.max()))
+        match product:
             case Product.SIGN | Product.TERNARY:
                 return 1, min(self.input_bits, self.accumulator_bits)
             case Product.DIGITS:
-                return (self.code_bits + 1) // 2, min(self.input_bits + 1, self.accumulator_bits)
+                return (weight_bits + 1) // 2, min(self.input_bits + 1, self.accumulator_bits)
             case Product.PLANES:
-                return self.input_bits, min(self.code_bits, self.accumulator_bits)
+                return self.input_bits, min(weight_bits, self.accumulator_bits)
 
 
 def _signed_bits(low: int, high: int) -> int:

@@ -20,9 +20,8 @@ module adder_tree #(
 
   // Bits of a node `level` adders above the leaves: each level adds a carry and the shift.
   function automatic int unsigned node_bits(int unsigned level);
-    int unsigned bits;
-    bits = Width + level + Shift * ((32'd1 << level) - 1);
-    return (bits < SumBits) ? bits : SumBits;
+    node_bits = Width + level + Shift * ((32'd1 << level) - 1);
+    if (node_bits > SumBits) node_bits = SumBits;
   endfunction
 
   for (genvar l = 0; l <= Levels; l++) begin : gen_level

@@ -12,6 +12,9 @@
 //              of InputBits + 1 bits, weighted 4**j
 //   3 planes   one row (weight & in[j]) with the sign bit inverted for each input bit j
 //
+// Rows of one bit are counted two (ternary) or three (sign) at a time. Each row bit or count bit is
+// a function of at most six bits, and a row's bits (five) still fit into the adder that takes it.
+//
 // Pipeline: weight and input registers | rows and the first adders | ... | accumulator, which is
 // also the output register. All of it stands still while an output waits to be taken.
 //
@@ -58,13 +61,19 @@ module matrix_vector_unit #(
   localparam int unsigned RowShift = (Product == 2) ? 2 : 1;
   localparam int unsigned RowBits  = (FullRow < AccumulatorBits) ? FullRow : AccumulatorBits;
 
-  localparam int unsigned FullSum   = RowBits + $clog2(Simd);
+  // Lanes whose rows of one bit are counted together, by functions of six bits, and the results.
+  localparam int unsigned Group    = (FullRow > 1) ? 1 : (Product == 0) ? 3 : 2;
+  localparam int unsigned Leaves   = (Simd + Group - 1) / Group;
+  localparam int unsigned FullLeaf = RowBits + ((Group > 1) ? 1 : 0);
+  localparam int unsigned LeafBits = (FullLeaf < AccumulatorBits) ? FullLeaf : AccumulatorBits;
+
+  localparam int unsigned FullSum   = LeafBits + $clog2(Leaves);
   localparam int unsigned SumBits   = (FullSum < AccumulatorBits) ? FullSum : AccumulatorBits;
   localparam int unsigned FullTotal = SumBits + ((Rows > 1) ? RowShift * (Rows - 1) + 1 : 0);
   localparam int unsigned TotalBits = (FullTotal < AccumulatorBits) ? FullTotal : AccumulatorBits;
 
   // Registers behind the rows: the trees over the lanes, then the tree over the rows.
-  localparam int unsigned LaneLevels = (Simd > 1) ? $clog2(Simd) : 1;
+  localparam int unsigned LaneLevels = (Leaves > 1) ? $clog2(Leaves) : 1;
   localparam int unsigned LaneStages = (LaneLevels + LevelsPerStage - 1) / LevelsPerStage;
   localparam int unsigned RowStages  = ($clog2(Rows) + LevelsPerStage - 1) / LevelsPerStage;
   localparam int unsigned Stages     = LaneStages + RowStages;
@@ -105,15 +114,20 @@ module matrix_vector_unit #(
   end
 
   if (Words > 1) begin : gen_weights
+    // The counter runs one word ahead, so that the address register feeds nothing but the memory:
+    // synthesis would build parts of the memory out of the counter's logic otherwise.
     logic [WordBits-1:0] weights [Words];
-    logic [WordAddr-1:0] address_q;
+    logic [WordAddr-1:0] address_q, next_q;
     if (MemoryPrefix != "") begin : gen_load
       initial $readmemh({MemoryPrefix, "weights.mem"}, weights);
     end
     always_ff @(posedge clk_i) begin
-      if (!rst_ni) address_q <= '0;
-      else if (enable && replay_valid) begin
-        address_q <= (address_q == WordAddr'(Words - 1)) ? '0 : address_q + 1'b1;
+      if (!rst_ni) begin
+        address_q <= '0;
+        next_q    <= WordAddr'(1);
+      end else if (enable && replay_valid) begin
+        address_q <= next_q;
+        next_q    <= (next_q == WordAddr'(Words - 1)) ? '0 : next_q + 1'b1;
       end
     end
     always_ff @(posedge clk_i) begin
@@ -146,30 +160,28 @@ module matrix_vector_unit #(
     end
   end
 
-  // ---- Start values: the word of the next output group waits in a register ----------------------
+  // ---- Start values, read one stage ahead of the accumulator -----------------------------------
   logic [StartBits-1:0] start_q;
-  logic                 accumulate;
-
-  assign accumulate = enable && valid_q[Stages];
 
   if (Folds > 1) begin : gen_start
     logic [StartBits-1:0] start [Folds];
-    logic [FoldBits-1:0]  fold_q, fold_d;
+    logic [FoldBits-1:0]  fold_q, next_q;
+    logic                 read;
     if (MemoryPrefix != "") begin : gen_load
       initial $readmemh({MemoryPrefix, "start.mem"}, start);
     end
-    always_comb begin
-      fold_d = fold_q;
-      if (accumulate && first_q[Stages]) begin
-        fold_d = (fold_q == FoldBits'(Folds - 1)) ? '0 : fold_q + 1'b1;
+    assign read = enable && valid_q[Stages-1] && first_q[Stages-1];
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) begin
+        fold_q <= '0;
+        next_q <= FoldBits'(1);
+      end else if (read) begin
+        fold_q <= next_q;
+        next_q <= (next_q == FoldBits'(Folds - 1)) ? '0 : next_q + 1'b1;
       end
     end
     always_ff @(posedge clk_i) begin
-      if (!rst_ni) fold_q <= '0;
-      else fold_q <= fold_d;
-    end
-    always_ff @(posedge clk_i) begin
-      start_q <= start[fold_d];
+      if (read) start_q <= start[fold_q];
     end
   end else begin : gen_constant_start
     logic [StartBits-1:0] start [1];
@@ -186,7 +198,8 @@ module matrix_vector_unit #(
     logic [AccumulatorBits-1:0] accumulator_q;
 
     for (genvar r = 0; r < Rows; r++) begin : gen_row
-      logic [Simd*RowBits-1:0] rows;
+      logic [Leaves*Group*RowBits-1:0] rows;
+      logic [Leaves*LeafBits-1:0]      leaves;
 
       for (genvar s = 0; s < Simd; s++) begin : gen_lane
         logic [InputBits-1:0]  operand;
@@ -201,11 +214,26 @@ module matrix_vector_unit #(
         );
       end
 
+      for (genvar s = Simd; s < Leaves * Group; s++) begin : gen_missing_lane
+        assign rows[s*RowBits+:RowBits] = '0;
+      end
+
+      for (genvar i = 0; i < Leaves; i++) begin : gen_leaf
+        if (Group == 1) begin : gen_single
+          assign leaves[i*LeafBits+:LeafBits] = rows[i*RowBits+:RowBits];
+        end else begin : gen_count
+          logic [2:0] ones;
+          assign ones = 3'(rows[i*Group+:Group]);
+          assign leaves[i*LeafBits+:LeafBits] = LeafBits'({
+            (ones[0] & ones[1]) | (ones[0] & ones[2]) | (ones[1] & ones[2]), ^ones});
+        end
+      end
+
       adder_tree #(
-        .Leaves(Simd), .Width(RowBits), .Shift(0), .SumBits(SumBits),
+        .Leaves(Leaves), .Width(LeafBits), .Shift(0), .SumBits(SumBits),
         .LevelsPerStage(LevelsPerStage)
       ) u_tree (
-        .clk_i, .enable_i(enable), .leaves_i(rows), .sum_o(sums[r*SumBits+:SumBits])
+        .clk_i, .enable_i(enable), .leaves_i(leaves), .sum_o(sums[r*SumBits+:SumBits])
       );
     end
 
@@ -225,7 +253,7 @@ module matrix_vector_unit #(
     logic [AccumulatorBits-1:0] base;
     assign base = first_q[Stages] ? start_q[p*AccumulatorBits+:AccumulatorBits] : accumulator_q;
     always_ff @(posedge clk_i) begin
-      if (accumulate) accumulator_q <= AccumulatorBits'(total) + base;
+      if (enable && valid_q[Stages]) accumulator_q <= AccumulatorBits'(total) + base;
     end
     assign out_data_o[p*AccumulatorBits+:AccumulatorBits] = accumulator_q;
   end

@@ -47,11 +47,15 @@ module thresholding #(
   assign in_ready_o = enable;
 
   if (Rows > 1) begin : gen_rows
-    logic [RowBits-1:0] row_q;
+    // The counter runs one row ahead, so that no logic but the memories hangs on row_q.
+    logic [RowBits-1:0] row_q, next_q;
     always_ff @(posedge clk_i) begin
-      if (!rst_ni) row_q <= '0;
-      else if (enable && in_valid_i) begin
-        row_q <= (row_q == RowBits'(Rows - 1)) ? '0 : row_q + 1'b1;
+      if (!rst_ni) begin
+        row_q  <= '0;
+        next_q <= RowBits'(1);
+      end else if (enable && in_valid_i) begin
+        row_q  <= next_q;
+        next_q <= (next_q == RowBits'(Rows - 1)) ? '0 : next_q + 1'b1;
       end
     end
     assign row[0] = row_q;

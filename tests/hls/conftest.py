@@ -1,0 +1,105 @@
+"""Designs of many independent layers, and arithmetic to compare them with."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
+from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compiled models go to a folder of this test run, so that every run compiles them."""
+    folder = tmp_path_factory.getbasetemp() / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIRA_CACHE", str(folder))
+        yield folder
+
+
+def _independent(layers: Sequence[Layer], depth: int = 2) -> Dataflow:
+    edges = []
+    for layer in layers:
+        edges.append(Edge(Port("", layer.name), Port(layer.name, "in"), depth))
+        edges.append(Edge(Port(layer.name, "out"), Port("", layer.name), depth))
+    return Dataflow("independent layers", tuple(layers), tuple(edges))
+
+
+def _chain(layers: Sequence[Layer], depth: int = 2) -> Dataflow:
+    edges, source = [], Port("", "x")
+    for layer in layers:
+        edges.append(Edge(source, Port(layer.name, "in"), depth))
+        source = Port(layer.name, "out")
+    return Dataflow("chain", tuple(layers), (*edges, Edge(source, Port("", "y"), depth)))
+
+
+def _reference(layer: Layer, frames: Ints) -> Ints:
+    """What a layer computes, one Python integer at a time."""
+    match layer:
+        case MatrixVector():
+            outputs, inputs = layer.weights.shape
+            results = [
+                [
+                    (
+                        int(layer.start[n])
+                        + sum(int(layer.weights[n, k]) * int(vector[k]) for k in range(inputs))
+                    )
+                    % 2**layer.accumulator_bits
+                    for n in range(outputs)
+                ]
+                for vector in frames.reshape(-1, inputs)
+            ]
+        case Thresholding():
+            results = []
+            for vector in frames.reshape(-1, layer.channels):
+                counts = []
+                for channel, value in enumerate(vector):
+                    row = layer.thresholds[channel % len(layer.thresholds)]
+                    falls = layer.falling[channel % len(layer.falling)]
+                    turned = 2**layer.input_bits - 1 - int(value) if falls else int(value)
+                    counts.append(sum(turned >= int(threshold) for threshold in row))
+                results.append(counts)
+        case ArgMax():
+            results = []
+            for frame in frames:
+                scores = [
+                    int(s) * int(u) + int(o)
+                    for s, u, o in zip(layer.scale, frame, layer.offset, strict=True)
+                ]
+                results.append([scores.index(max(scores))])
+        case WidthConverter():
+            return frames
+    return np.array(results, dtype=np.int64).reshape(len(frames), -1)
+
+
+def _random_frames(layer: Layer, count: int, seed: int) -> Ints:
+    """Random counts, with the extremes in the first two frames."""
+    stream = layer.inputs["in"]
+    generator = np.random.default_rng(seed)
+    frames = generator.integers(0, 2**stream.bits, (count, stream.elements))
+    frames[0], frames[1] = 0, 2**stream.bits - 1
+    return frames
+
+
+@pytest.fixture(scope="session")
+def independent() -> Callable[..., Dataflow]:
+    """Layers beside each other, each with an input and an output of its own name."""
+    return _independent
+
+
+@pytest.fixture(scope="session")
+def chain() -> Callable[..., Dataflow]:
+    """Layers one after the other, from input ``x`` to output ``y``."""
+    return _chain
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[[Layer, Ints], Ints]:
+    return _reference
+
+
+@pytest.fixture(scope="session")
+def random_frames() -> Callable[[Layer, int, int], Ints]:
+    return _random_frames

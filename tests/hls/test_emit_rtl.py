@@ -1,0 +1,125 @@
+"""The emitted files: deterministic, checked, lint-clean, and read by three front-ends."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hls.dataflow import Instance, Memory
+from hls.emit_rtl import LIBRARY, emit_rtl, identifiers, memory_text
+from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+from hls.verilator import SimulationError, lint
+
+
+def layers():
+    """One of each kind, with all product variants, and names that are no identifiers."""
+    generator = np.random.default_rng(0)
+    starts = np.zeros(4, dtype=np.int64)
+
+    def vector_unit(name, weights, input_bits, pe, simd):
+        return MatrixVector(name, weights, starts, input_bits, 9, pe, simd)
+
+    steps = np.sort(generator.integers(0, 65, (4, 6)), axis=1)
+    return [
+        vector_unit("/model/fc.0/MatMul", generator.integers(-8, 8, (4, 6)), 4, 2, 3),
+        vector_unit("module", generator.choice([-1, 1], (4, 6)), 1, 1, 6),
+        vector_unit("Module", generator.integers(-1, 2, (4, 6)), 2, 4, 2),
+        vector_unit("edge_0_fifo", generator.integers(-128, 128, (4, 6)), 1, 4, 6),
+        Thresholding("steps*/", steps, np.arange(4) < 2, 4, 6, 2),
+        Thresholding("deep", np.sort(generator.integers(0, 512, (4, 99)), 1), [True], 4, 9, 1),
+        WidthConverter("0", 12, 2, 6, 3),
+        WidthConverter("narrow", 12, 6, 3, 3),
+        WidthConverter("same", 12, 6, 6, 3),
+        ArgMax("top\n1", np.array([1, 2, 3]), np.array([5, -2, 0]), 4, 3),
+        ArgMax("plain", np.ones(10, dtype=int), np.zeros(10, dtype=int), 4, 1),
+    ]
+
+
+@pytest.fixture(scope="module")
+def emitted(tmp_path_factory, independent):
+    """Folder and returned paths of a design with one layer of each kind."""
+    folder = tmp_path_factory.mktemp("rtl")
+    return folder, emit_rtl(independent(layers(), depth=3), folder)
+
+
+def test_two_runs_give_the_same_bytes(emitted, independent, tmp_path):
+    folder, paths = emitted
+    again = emit_rtl(independent(layers(), depth=3), tmp_path)
+    assert [path.name for path in again] == [path.name for path in paths]
+    for first, second in zip(paths, again, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    assert sorted(folder.iterdir()) == sorted(paths)
+
+
+def test_lint_is_clean(emitted):
+    lint(emitted[0])
+
+
+def test_lint_reports_warnings(tmp_path):
+    (tmp_path / "bad.sv").write_text("module bad (input logic a, output logic [1:0] b);\n"
+                                     "  assign b = a;\nendmodule\n")  # fmt: skip
+    with pytest.raises(SimulationError, match="WIDTHEXPAND"):
+        lint(tmp_path, "bad")
+
+
+@pytest.mark.parametrize("reader", ["read_verilog -sv", "read_slang --top accelerator"])
+def test_yosys_reads_it(emitted, reader):
+    folder, paths = emitted
+    sources = " ".join(path.name for path in paths if path.suffix == ".sv")
+    script = f"{reader} {sources}; hierarchy -check -top accelerator; proc; check -assert"
+    program = (
+        "import sys; from pyosys import libyosys as ys; design = ys.Design()\n"
+        "for command in sys.argv[1].split(';'): ys.run_pass(command.strip(), design)\n"
+        "print('read to the end')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, script], cwd=folder, capture_output=True, text=True
+    )
+    assert "read to the end" in done.stdout, done.stdout[-1000:] + done.stderr[-1000:]
+
+
+def test_every_library_file_is_used_by_some_layer(emitted):
+    emitted_sources = {path.name for path in emitted[1] if path.suffix == ".sv"}
+    assert emitted_sources == {path.name for path in LIBRARY.glob("*.sv")} | {"accelerator.sv"}
+
+
+def test_identifiers():
+    names = ["/model/fc.0", "model_fc_0", "module", "0", "s_axis_x", "Ünicode", "", "accelerator"]
+    assert list(identifiers(names).values()) == [
+        "model_fc_0",
+        "model_fc_0_2",
+        "module_2",
+        "layer_0",
+        "layer_s_axis_x",
+        "nicode",
+        "layer",
+        "accelerator_2",
+    ]
+
+
+def test_memory_text():
+    assert memory_text(Memory(6, (0x2A, 3))) == "2a\n03\n"
+    with pytest.raises(AssertionError, match="too wide"):
+        memory_text(Memory(4, (16,)))
+
+
+def test_a_short_memory_is_refused(independent, tmp_path):
+    class Short(MatrixVector):
+        def instance(self):
+            whole = super().instance()
+            weights = whole.memories["weights"]
+            short = Memory(weights.bits, weights.words[:-1])
+            return Instance(whole.module, whole.parameters, {**whole.memories, "weights": short})
+
+    layer = Short("fc", np.ones((2, 4), dtype=int), np.zeros(2, dtype=int), 2, 4, 1, 2)
+    with pytest.raises(AssertionError, match=r"fc: memories .*'weights': \(3, 2\)"):
+        emit_rtl(independent([layer]), tmp_path)
+
+
+def test_top_has_axi_streams_padded_to_bytes(chain, tmp_path):
+    emit_rtl(chain([WidthConverter("wc", 6, 1, 3, 5)]), tmp_path)
+    top = (tmp_path / "accelerator.sv").read_text()
+    assert "input  logic [7:0] s_axis_tdata" in top
+    assert "output logic [15:0] m_axis_tdata" in top
+    assert "stream_width_converter #(" in top and ") wc (" in top
