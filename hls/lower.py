@@ -8,7 +8,7 @@ the bias that the host adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from math import prod
 
@@ -59,6 +59,20 @@ class Lowered:
     input: str
     output: str
     host: tuple[str, ...]
+
+    @staticmethod
+    def canonical_name(tensor: str, names: Container[str]) -> str:
+        """What a tensor of the integer graph is called in the graph it was built from."""
+        return tensor if tensor in names else tensor.removesuffix("_integers")
+
+    def input_offset(self, layer: Layer) -> Ints:
+        """The offset of the counts that enter a layer."""
+        producers = {edge.target: edge.source for edge in self.dataflow.edges}
+        offsets = {wire.port: wire.offset for wire in self.wires.values()}
+        port = producers[Port(layer.name, "in")]
+        while port not in offsets:  # a width converter carries what its producer puts out
+            port = producers[Port(port.layer, "in")]
+        return offsets[port]
 
 
 def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: AccumulatorBits) -> Lowered:

@@ -1,8 +1,8 @@
 """Exact real numbers: fractions, and enclosures of rising precision where a value is irrational.
 
 An `Exact` is an array of Python objects. Each element is a `fractions.Fraction`, or an `Enclosure`
-where a square root or a transcendental function made it irrational, or a float NaN that marks an
-element nobody asked for.
+where a square root or a transcendental function was taken, or a float NaN that marks an element
+nobody asked for.
 """
 
 from __future__ import annotations
@@ -44,25 +44,30 @@ def precision(bits: int) -> Iterator[None]:
 
 
 class Enclosure:
-    """An irrational number between two floats of the current `precision`."""
+    """A number between two floats of the current `precision`.
 
-    __slots__ = ("mpi",)
+    ``irrational``: it is known to be no fraction, so it lies strictly between its bounds. That
+    holds for roots, exponentials and what rational operations make of one of them, but not for
+    what they make of two: sqrt(2) * sqrt(2) is rational.
+    """
 
-    def __init__(self, mpi: Any) -> None:
-        self.mpi = mpi
+    __slots__ = ("irrational", "mpi")
+
+    def __init__(self, mpi: Any, irrational: bool) -> None:
+        self.mpi, self.irrational = mpi, irrational
 
     @staticmethod
     def of(x: Fraction | Enclosure) -> Enclosure:
         if isinstance(x, Enclosure):
             return x
-        return Enclosure(iv.mpf(x.numerator) / iv.mpf(x.denominator))
+        return Enclosure(iv.mpf(x.numerator) / iv.mpf(x.denominator), irrational=False)
 
     @property
     def bounds(self) -> tuple[Fraction, Fraction]:
         return _fraction(self.mpi.a), _fraction(self.mpi.b)
 
     def __neg__(self) -> Enclosure:
-        return Enclosure(-self.mpi)
+        return Enclosure(-self.mpi, self.irrational)
 
     def __add__(self, other: Any) -> Any:
         return _combine(self, other, lambda a, b: a + b)
@@ -90,14 +95,14 @@ class Enclosure:
     def __rtruediv__(self, other: Any) -> Any:
         if _unasked(other) or other == 0:
             return other
-        return _combine(Enclosure.of(other), self, lambda a, b: a / b)
+        return _combine(self, other, lambda a, b: b / a)
 
     def compare(self, bound: Fraction) -> int:
-        """-1 or 1 as the number is below or above ``bound``; it is irrational, so never 0."""
+        """-1 or 1 as the number is below or above ``bound``."""
         low, high = self.bounds
-        if high < bound:
+        if high < bound or (high == bound and self.irrational):
             return -1
-        if low > bound:
+        if low > bound or (low == bound and self.irrational):
             return 1
         raise Undecided
 
@@ -107,6 +112,10 @@ class Exact:
     """An array of exact real numbers."""
 
     values: Objects
+
+    def __post_init__(self) -> None:
+        # numpy makes a bare object of a result without dimensions
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=object))
 
     @staticmethod
     def of(value: ArrayLike | Fraction) -> Exact:
@@ -135,7 +144,7 @@ class Exact:
 
     def map(self, f: Callable[[Any], Any]) -> Exact:
         """Apply a re-arrangement of elements (reshape, transpose, ...)."""
-        return Exact(np.asarray(f(self.values), dtype=object))
+        return Exact(f(self.values))
 
     def elementwise(self, f: Callable[[Any], Any]) -> Exact:
         """Apply ``f`` to every element that somebody asked for."""
@@ -151,16 +160,16 @@ class Exact:
         return self.elementwise(lambda x: -x)
 
     def __add__(self, other: Exact) -> Exact:
-        return _wrap(self.values + other.values)
+        return Exact(self.values + other.values)
 
     def __sub__(self, other: Exact) -> Exact:
-        return _wrap(self.values - other.values)
+        return Exact(self.values - other.values)
 
     def __mul__(self, other: Exact) -> Exact:
-        return _wrap(self.values * other.values)
+        return Exact(self.values * other.values)
 
     def __truediv__(self, other: Exact) -> Exact:
-        return _wrap(self.values / other.values)
+        return Exact(self.values / other.values)
 
     def sqrt(self) -> Exact:
         return self.elementwise(_sqrt)
@@ -176,10 +185,10 @@ class Exact:
         return one / (one + (-self).exp())
 
     def maximum(self, other: Exact) -> Exact:
-        return _wrap(np.frompyfunc(lambda a, b: _choose(a, b, 1), 2, 1)(self.values, other.values))
+        return Exact(np.frompyfunc(lambda a, b: _choose(a, b, 1), 2, 1)(self.values, other.values))
 
     def minimum(self, other: Exact) -> Exact:
-        return _wrap(np.frompyfunc(lambda a, b: _choose(a, b, -1), 2, 1)(self.values, other.values))
+        return Exact(np.frompyfunc(lambda a, b: _choose(a, b, -1), 2, 1)(self.values, other.values))
 
 
 def rational_gcd(values: Objects) -> Fraction:
@@ -190,12 +199,6 @@ def rational_gcd(values: Objects) -> Fraction:
     denominator = math.lcm(*(x.denominator for x in fractions))
     numerator = math.gcd(*(x.numerator * (denominator // x.denominator) for x in fractions))
     return Fraction(numerator, denominator)
-
-
-def _wrap(values: Any) -> Exact:
-    if isinstance(values, np.ndarray):
-        return Exact(values)
-    return Exact(_objects([values], ()))
 
 
 def _objects(flat: list[Any], shape: tuple[int, ...]) -> Objects:
@@ -211,7 +214,8 @@ def _unasked(x: Any) -> bool:
 def _combine(a: Enclosure, b: Any, f: Callable[[Any, Any], Any]) -> Any:
     if _unasked(b):
         return b
-    return Enclosure(f(a.mpi, Enclosure.of(b).mpi))
+    rational = isinstance(b, Fraction)
+    return Enclosure(f(a.mpi, Enclosure.of(b).mpi), a.irrational and rational)
 
 
 def _sign(x: Any) -> int:
@@ -232,12 +236,12 @@ def _sqrt(x: Any) -> Any:
         top, bottom = math.isqrt(x.numerator), math.isqrt(x.denominator)
         if top * top == x.numerator and bottom * bottom == x.denominator:
             return Fraction(top, bottom)
-    return Enclosure(iv.sqrt(Enclosure.of(x).mpi))
+    return Enclosure(iv.sqrt(Enclosure.of(x).mpi), irrational=True)
 
 
 def _function(f: Callable[[Any], Any], x: Any, at_zero: Fraction) -> Any:
-    """exp and tanh are irrational at every rational point but 0 (Lindemann 1882)."""
-    return at_zero if x == 0 else Enclosure(f(Enclosure.of(x).mpi))
+    """exp and tanh are irrational at every algebraic point but 0 (Lindemann 1882)."""
+    return at_zero if x == 0 else Enclosure(f(Enclosure.of(x).mpi), irrational=True)
 
 
 def _iv_tanh(x: Any) -> Any:

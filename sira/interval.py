@@ -118,7 +118,8 @@ class Interval:
         with np.errstate(over="ignore", under="ignore"):
             lo, hi = np.exp(self.lo), np.exp(self.hi)
         lo = np.where(self.lo == 0, 1.0, np.maximum(_widen(lo, -1), 0.0))
-        return Interval(lo, np.where(self.hi == 0, 1.0, _widen(hi, 1)))
+        hi = np.where(self.hi == -np.inf, 0.0, np.maximum(_widen(hi, 1), 2.0**-1022))
+        return Interval(lo, np.where(self.hi == 0, 1.0, hi))
 
     def tanh(self) -> Interval:
         lo, hi = np.tanh(self.lo), np.tanh(self.hi)
@@ -126,7 +127,8 @@ class Interval:
 
     def sigmoid(self) -> Interval:
         one = Interval.point(1.0)
-        return one / (one + (-self).exp())
+        quotient = one / (one + (-self).exp())
+        return quotient.maximum(Interval.point(0.0)).minimum(one)
 
     def maximum(self, other: Interval) -> Interval:
         return Interval(np.maximum(self.lo, other.lo), np.maximum(self.hi, other.hi))

@@ -55,12 +55,20 @@ def round_floats(x: NDArray[np.float64], mode: RoundingMode) -> NDArray[np.float
 
 def round_exact(x: Any, mode: RoundingMode) -> int:
     """Round a fraction; an enclosure must round to one integer or `Undecided` is raised."""
-    if isinstance(x, Enclosure):
-        low, high = (_round_fraction(bound, mode) for bound in x.bounds)
-        if low != high:
-            raise Undecided
-        return low
-    return _round_fraction(x, mode)
+    if not isinstance(x, Enclosure):
+        return _round_fraction(x, mode)
+    low, high = x.bounds
+    if x.irrational:  # strictly between the bounds, so a bound that is a step is out of reach
+        low, high = _off_step(low, 1), _off_step(high, -1)
+    result = _round_fraction(low, mode)
+    if result != _round_fraction(high, mode):
+        raise Undecided
+    return result
+
+
+def _off_step(x: Fraction, direction: int) -> Fraction:
+    """A number that rounds as what lies just beside ``x``; all steps are multiples of 1/2."""
+    return x + Fraction(direction, 4) if (2 * x).denominator == 1 else x
 
 
 def _round_fraction(x: Fraction, mode: RoundingMode) -> int:

@@ -138,7 +138,7 @@ def signs(x: Real) -> Ints | None:
 def times_sign(x: Real, sign: Ints) -> Real:
     """``x * sign`` for sign in -1, 0, 1: exact in either representation."""
     if isinstance(x, Exact):
-        return Exact(x.values * sign.astype(object)) if (sign != 1).any() else x
+        return x * Exact(sign.astype(object)) if (sign != 1).any() else x
     lo, hi = np.where(sign < 0, -x.hi, x.lo), np.where(sign < 0, -x.lo, x.hi)
     return Interval(np.where(sign == 0, 0.0, lo), np.where(sign == 0, 0.0, hi))
 
@@ -146,7 +146,7 @@ def times_sign(x: Real, sign: Ints) -> Real:
 def where_real(condition: NDArray[np.bool_], a: Real, b: Real) -> Real:
     """Elementwise choice."""
     if isinstance(a, Exact) and isinstance(b, Exact):
-        return Exact(np.asarray(np.where(condition, a.values, b.values), dtype=object))
+        return Exact(np.where(condition, a.values, b.values))
     x, y = enclose(a), enclose(b)
     return Interval(np.where(condition, x.lo, y.lo), np.where(condition, x.hi, y.hi))
 
@@ -176,8 +176,9 @@ def integer_matmul(x: Ints, weights: Ints, where: str = "") -> Ints:
     if not x.size or not weights.size:
         return np.zeros((*x.shape[:-1], weights.shape[-1]), np.int64)
     largest = max(abs(int(x.max())), abs(int(x.min())))
-    heaviest = int(np.abs(weights.astype(np.float64)).sum(axis=0).max()) + 1
-    if largest * heaviest < 2**52:
+    # The sum in float64 is less than 2**-20 of it too low.
+    heaviest = int(np.abs(weights.astype(np.float64)).sum(axis=0).max() * (1 + 2.0**-20)) + 1
+    if largest * heaviest < 2**53:
         return np.rint(x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
     if largest * heaviest > INT64_MAX:
         raise SiraError(

@@ -106,24 +106,34 @@ def decide(tail: Tail, ranges: Ranges, source: Value) -> Ints:
     """
     result = evaluate(tail, ranges, source)
     assert isinstance(result, ScaledInt)
-    if result.is_point:
-        return result.lo
-    open_ = result.lo != result.hi
-    decided = result.lo.copy()
+    # Where the tail is constant, its rules may have dropped axes; the points are put back.
+    rank = len(g.shape(tail.sink))
+    shape = np.broadcast_shapes(result.lo.shape, result.hi.shape, (_points(source), *(1,) * rank))
+    lo, hi = np.broadcast_to(result.lo, shape), np.broadcast_to(result.hi, shape)
+    open_ = lo != hi
+    if not open_.any():
+        return lo
+    decided = lo.copy()
     decided[open_] = _decide_exactly(tail, ranges, source, open_)
     return decided
 
 
-def _decide_exactly(
-    tail: Tail,
-    ranges: Ranges,
-    source: Value,
-    open_: Mask,
-) -> Ints:
+def _points(source: Value) -> int:
+    """The length of the leading axis."""
+    match source:
+        case ScaledInt():
+            return len(source.lo)
+        case Interval():
+            return len(source.lo)
+        case Exact():
+            return len(source.values)
+
+
+def _decide_exactly(tail: Tail, ranges: Ranges, source: Value, open_: Mask) -> Ints:
     """The integers of the elements in ``open_``, in order."""
     rows = np.asarray(open_.reshape(len(open_), -1).any(axis=1))
     asked = np.asarray(open_[rows])
-    exact = _exact_source(source, open_.shape, rows)
+    exact = _exact_source(source, rows)
     wanted = _inverse(tail, asked, exact.shape)
     exact = Exact(np.where(wanted, exact.values, np.nan))
     for bits in _PRECISIONS:
@@ -140,18 +150,17 @@ def _decide_exactly(
     )
 
 
-def _exact_source(source: Value, shape: tuple[int, ...], rows: Mask) -> Exact:
+def _exact_source(source: Value, rows: Mask) -> Exact:
     """Exact values at the source, of the selected rows of the leading axis."""
     match source:
         case ScaledInt():
-            q = np.broadcast_to(source.lo, shape) if source.lo.ndim < len(shape) else source.lo
-            q = q[rows]
+            q = source.lo[rows]
             return ScaledInt.of(q, q, source.scale, source.bias).exact
         case Interval():
             assert np.array_equal(source.lo, source.hi)
             return Exact.of(source.lo[rows])
         case Exact():
-            return source
+            return Exact(source.values[rows])
 
 
 def _inverse(tail: Tail, asked: Mask, shape: tuple[int, ...]) -> Mask:

@@ -84,6 +84,8 @@ def _div(node: ir.Node, args: Args) -> list[Arg]:
             raise SiraError("division by zero", where=g.describe(node))
         return [affine(a, ONE / b.real, ZERO)]
     x, y = numbers(a), numbers(b)
+    if isinstance(y, Exact) and (y.signs() == 0).any():
+        raise SiraError("division by zero", where=g.describe(node))
     if isinstance(x, Exact) and isinstance(y, Exact):
         return [x / y]
     x = x.interval if isinstance(x, Exact) else x
@@ -129,6 +131,8 @@ def _slope_of_sum(node: ir.Node, args: Args) -> Ints | None:
 
 
 def _slope_of_difference(node: ir.Node, args: Args) -> Ints | None:
+    if _same(node):
+        return np.asarray(0)
     return np.asarray(-1 if isinstance(args[0], Constant) else 1)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, Undecided
+from sira.exact import Exact
 from sira.interval import Interval
 from sira.ops.base import Arg, Args, OpRule, Shape, first_shape, numbers, register
 from sira.scaled import Ints, ScaledInt
@@ -27,6 +27,32 @@ def _softmax(node: ir.Node, args: Args) -> list[Arg]:
     return [bounds.because(f"{g.describe(node)} is not affine")]
 
 
+def scores_of(node: ir.Node) -> ir.Value:
+    """What ArgMax or TopK decides over: its operand, or what a Softmax in front of it reads.
+
+    Softmax changes no order among the elements that it divides by the same sum: those along its
+    axis, and before opset 13 also along the axes behind it.
+    """
+    value = node.inputs[0]
+    assert value is not None
+    while (producer := value.producer()) is not None and producer.op_type == "Softmax":
+        opset = _opset(producer)
+        axis = int(g.attribute(producer, "axis", 1 if opset < 13 else -1))
+        rank = len(g.shape(value))
+        axis = axis if axis < 0 else axis - rank
+        decided = axis_of(node, rank)
+        if decided != axis and (opset >= 13 or decided < axis):
+            break
+        value = producer.inputs[0]
+        assert value is not None
+    return value
+
+
+def _opset(node: ir.Node) -> int:
+    version = node.graph.opset_imports.get("") if node.graph is not None else None
+    return version or 13
+
+
 def axis_of(node: ir.Node, rank: int) -> int:
     """The axis that is decided over, counted from the end (-1 is the last)."""
     default = {"ArgMax": 0, "TopK": -1}.get(node.op_type, -1)
@@ -37,25 +63,18 @@ def axis_of(node: ir.Node, rank: int) -> int:
 def argmax(x: Arg, axis: int) -> Ints | None:
     """Index of the largest value of a point along ``axis``; None where x is a range."""
     y = numbers(x)
-    if isinstance(y, Interval):
-        if isinstance(x, ScaledInt) and x.is_point and not np.array_equal(y.lo, y.hi):
-            if isinstance(x.scale, Exact) and isinstance(x.bias, Exact):
-                y = x.exact
-            else:
-                return _argmax_of_enclosures(y, axis)
-        elif np.array_equal(y.lo, y.hi):
-            return np.expand_dims(np.argmax(y.lo, axis=axis), axis)
-        else:
-            return None
-    return np.expand_dims(np.argmax(y.values, axis=axis), axis).astype(np.int64)
-
-
-def _argmax_of_enclosures(y: Interval, axis: int) -> Ints:
-    best = np.expand_dims(np.argmax(y.lo, axis=axis), axis)
-    floor = np.take_along_axis(np.broadcast_to(y.lo, y.shape), best, axis)
-    if ((y.hi >= floor).sum(axis=axis) > 1).any():
-        raise Undecided
-    return best
+    if isinstance(y, Exact):
+        return np.asarray(np.expand_dims(np.argmax(y.values, axis=axis), axis), np.int64)
+    if isinstance(x, ScaledInt) and not x.is_point:
+        return None
+    lo, hi = (np.broadcast_to(b, y.shape) for b in (y.lo, y.hi))
+    best = np.expand_dims(np.argmax(lo, axis=axis), axis)
+    rivals = (hi >= np.take_along_axis(lo, best, axis)).sum(axis=axis) > 1
+    if np.array_equal(lo, hi) or not rivals.any():
+        return best
+    if isinstance(x, ScaledInt) and isinstance(x.scale, Exact) and isinstance(x.bias, Exact):
+        return argmax(x.exact, axis)
+    return None
 
 
 def _argmax(node: ir.Node, args: Args) -> list[Arg]:

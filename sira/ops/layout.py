@@ -1,4 +1,4 @@
-"""Operators that only re-arrange elements: Identity, Dropout, Reshape and its relatives."""
+"""Operators that only re-arrange elements: Identity, Dropout, Cast, Reshape and its relatives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.ops.base import Arg, Args, OpRule, Shape, first_shape, register
+from sira.exact import Exact
+from sira.ops.base import Arg, Args, Constant, OpRule, Shape, first_shape, register
+from sira.scaled import ScaledInt
 
 Constants = list[NDArray[Any] | None]
 
@@ -20,6 +22,32 @@ Constants = list[NDArray[Any] | None]
 def _identity(node: ir.Node, args: Args) -> list[Arg]:
     assert args[0] is not None
     return [args[0]]
+
+
+def _cast(node: ir.Node, args: Args) -> list[Arg]:
+    """Numbers stay what they are; a type that would cut off their fractions is an error."""
+    x = args[0]
+    assert x is not None
+    target = ir.DataType(g.attribute(node, "to"))
+    if target.is_floating_point() or _are_integers(x):
+        return [x]
+    raise SiraError(
+        "a Cast to integers must not round",
+        where=g.describe(node),
+        expected="an operand of integers",
+        found="fractions",
+        remedy="quantize instead",
+    )
+
+
+def _are_integers(x: Arg) -> bool:
+    match x:
+        case ScaledInt(scale=Exact() as scale, bias=Exact() as bias):
+            return all(v.denominator == 1 for v in (*scale.values.ravel(), *bias.values.ravel()))
+        case Constant():
+            return x.scaled is not None and _are_integers(x.scaled)
+        case _:
+            return False
 
 
 def rearranged(node: ir.Node, x: Arg, move: Callable[[NDArray[Any], Shape], NDArray[Any]]) -> Arg:
@@ -46,7 +74,7 @@ def _reshape(node: ir.Node, args: Args) -> list[Arg]:
 
 def _transpose(node: ir.Node, args: Args) -> list[Arg]:
     assert args[0] is not None
-    perm = _permutation(node, len(g.shape(node.outputs[0])))
+    perm = permutation(node, len(g.shape(node.outputs[0])))
 
     def move(a: NDArray[Any], lead: Shape) -> NDArray[Any]:
         return a.transpose((*range(len(lead)), *(p + len(lead) for p in perm)))
@@ -54,7 +82,8 @@ def _transpose(node: ir.Node, args: Args) -> list[Arg]:
     return [rearranged(node, args[0], move)]
 
 
-def _permutation(node: ir.Node, rank: int) -> list[int]:
+def permutation(node: ir.Node, rank: int) -> list[int]:
+    """The axes of a Transpose; without the attribute they are reversed."""
     return list(g.attribute(node, "perm", tuple(reversed(range(rank)))))
 
 
@@ -116,10 +145,11 @@ def _unsqueeze_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) 
 
 
 def _transpose_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
-    return [tuple(shapes[0][p] for p in _permutation(node, len(shapes[0])))]
+    return [tuple(shapes[0][p] for p in permutation(node, len(shapes[0])))]
 
 
 register("Identity", "Dropout", rule=OpRule("layout", _identity, first_shape))
+register("Cast", rule=OpRule("layout", _cast, first_shape))
 register("Reshape", rule=OpRule("layout", _reshape, _reshape_shapes))
 register("Flatten", rule=OpRule("layout", _reshape, _flatten_shapes))
 register("Squeeze", rule=OpRule("layout", _reshape, _squeeze_shapes))

@@ -145,7 +145,7 @@ def _bias_through(x: ScaledInt, weights: Constant, k: int) -> Real:
             sums = numerators @ w.lo.astype(object)
         columns = w.scale.map(lambda a: a[0] if a.ndim == 2 else a)
         return Exact.of(sums) * columns / Exact.of(common)
-    return Exact(np.asarray(bias_k @ weights.real.values, dtype=object))
+    return Exact(bias_k @ weights.real.values)
 
 
 def _matmul(node: ir.Node, args: Args) -> list[Arg]:

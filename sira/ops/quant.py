@@ -120,13 +120,16 @@ def _fold(
     scale: Exact,
     zero: Exact,
 ) -> Constant:
-    """Quantize constants as the QONNX executor does, in float32, to q = rint(out / scale)."""
+    """Quantize constants as the QONNX executor does, in float32, to q = rint(out / scale + zero).
+
+    They then mean ``scale * (q - zero)`` exactly.
+    """
     from qonnx.custom_op.general.quant import quant
 
     s, z, b = (np.asarray(a.file_array) for a in args[1:4] if isinstance(a, Constant))
     out = quant(_float32(x), s, z, b, signed, narrow, mode)
-    q = np.rint(np.asarray(out, np.float64) / s.astype(np.float64)).astype(np.int64)
-    return Constant(np.asarray(out, np.float32), ScaledInt.of(q, q, scale, Exact.of(0)))
+    q = np.rint(np.asarray(out, np.float64) / s.astype(np.float64) + z).astype(np.int64)
+    return Constant(np.asarray(out, np.float32), _with_zero_point(q, q, scale, zero))
 
 
 def _float32(x: Constant) -> NDArray[np.float32]:
@@ -164,13 +167,25 @@ def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
         t = channels.interval
         lo = (x.lo[..., None] >= t.hi).sum(axis=-1).astype(np.int64)
         hi = (x.hi[..., None] >= t.lo).sum(axis=-1).astype(np.int64)
-    scale = Exact.of(np.float32(g.attribute(node, "out_scale", 1.0)))
-    bias = Exact.of(np.float32(g.attribute(node, "out_bias", 0.0)))
+    scale, bias = _output_affine(node)
+    if (scale.signs() <= 0).any():
+        raise SiraError(
+            "the scale of the counts must be positive",
+            where=g.describe(node),
+            expected="out_scale > 0",
+            found=str(g.attribute(node, "out_scale", 1.0)),
+        )
     whole = (bias / scale).values.item()
     if whole.denominator == 1:
         moved = lo + int(whole)
         return [ScaledInt.of(moved, moved if hi is lo else hi + int(whole), scale, Exact.of(0))]
     return [ScaledInt.of(lo, hi, scale, bias)]
+
+
+def _output_affine(node: ir.Node) -> tuple[Exact, Exact]:
+    """Scale and bias of the counts."""
+    scale, bias = g.attribute(node, "out_scale", 1.0), g.attribute(node, "out_bias", 0.0)
+    return Exact.of(scale), Exact.of(bias)
 
 
 def _count_exact(x: Exact, steps: Exact) -> Ints:

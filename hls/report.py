@@ -1,0 +1,439 @@
+"""What a compilation found, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from hls.dataflow import Edge, Layer, Port, Resources, Stream
+from hls.fold import dimensions
+from hls.layers.matrix_vector import MatrixVector
+from hls.lower import Lowered
+from hls.synthesis import SynthesisResult
+from hls.verify import Verification
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.bounds import DatatypeBounds
+from sira.datatypes import twos_complement_bits
+from sira.interval import Interval
+from sira.scaled import ScaledInt
+
+Json = dict[str, Any]
+
+_KINDS = {
+    "MatrixVector": "matrix_vector",
+    "Thresholding": "thresholding",
+    "WidthConverter": "width_converter",
+    "ArgMax": "argmax",
+}
+
+
+def layer_reports(
+    lowered: Lowered,
+    integer_ranges: Ranges,
+    bounds: Mapping[str, DatatypeBounds],
+    synthesis: Mapping[str, SynthesisResult],
+) -> list[Json]:
+    """One entry a hardware layer, in the order of the dataflow."""
+    tensors = {wire.port: name for name, wire in lowered.wires.items()}
+    producers = {edge.target: edge.source for edge in lowered.dataflow.edges}
+    return [
+        _layer(layer, lowered, integer_ranges, bounds, synthesis, tensors, producers)
+        for layer in lowered.dataflow.layers
+    ]
+
+
+def _layer(
+    layer: Layer,
+    lowered: Lowered,
+    ranges: Ranges,
+    bounds: Mapping[str, DatatypeBounds],
+    synthesis: Mapping[str, SynthesisResult],
+    tensors: Mapping[Port, str],
+    producers: Mapping[Port, Port],
+) -> Json:
+    source = producers[Port(layer.name, "in")]
+    while source not in tensors:  # a width converter carries its producer's tensor
+        source = producers[Port(source.layer, "in")]
+    x = _integers(ranges, tensors[source])
+    stream: Stream = layer.inputs["in"]
+    entry: Json = {
+        "name": layer.name,
+        "kind": _KINDS[type(layer).__name__],
+        "k": None,
+        "n": layer.outputs["out"].elements,
+        "weight_bits": None,
+        "input": {"lo": int(x.lo.min()), "hi": int(x.hi.max()), "bits": stream.bits},
+        "accumulator": None,
+        "folding": {name: getattr(layer, name) for name in dimensions(layer)},
+        "cycles": layer.cycles,
+        "resources": {
+            "estimate": asdict(layer.estimate()),
+            "synthesis": _synthesis(synthesis.get(layer.name)),
+        },
+    }
+    if isinstance(layer, MatrixVector):
+        n, k = layer.weights.shape
+        entry |= {"k": k, "n": n, "weight_bits": bounds[layer.name].weight_bits}
+        entry["accumulator"] = _accumulator(
+            layer, _integers(ranges, tensors[Port(layer.name, "out")]), bounds[layer.name]
+        )
+    return entry
+
+
+def _integers(ranges: Ranges, tensor: str) -> ScaledInt:
+    found = ranges[tensor]
+    assert isinstance(found, ScaledInt)
+    return found
+
+
+def _accumulator(layer: MatrixVector, range_: ScaledInt, bounds: DatatypeBounds) -> Json:
+    n = layer.weights.shape[0]
+    lo, hi = (np.broadcast_to(q.reshape(-1), (n,)).tolist() for q in (range_.lo, range_.hi))
+    return {
+        "lo": min(lo),
+        "hi": max(hi),
+        "bits": layer.accumulator_bits,
+        "offset": lo,
+        "bits_window": [(b - a).bit_length() for a, b in zip(lo, hi, strict=True)],
+        "bits_twos_complement": [twos_complement_bits(a, b) for a, b in zip(lo, hi, strict=True)],
+        "bits_datatype": bounds.bits_datatype,
+        "bits_weights_datatype": bounds.bits_weights_datatype,
+    }
+
+
+def _synthesis(result: SynthesisResult | None) -> Json | None:
+    if result is None:
+        return None
+    return {**asdict(result.resources), "logic_depth": result.logic_depth, "tool": result.tool}
+
+
+def tensor_reports(model: ir.Model, ranges: Ranges) -> list[Json]:
+    """One entry a computed tensor: its integers with scale and bias, or why it has none."""
+    values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
+    return [
+        _tensor(value, ranges)
+        for value in values
+        if g.name(value) in ranges.values and not g.is_constant(value)
+    ]
+
+
+def _tensor(value: ir.Value, ranges: Ranges) -> Json:
+    range_ = ranges[value]
+    entry: Json = {"name": g.name(value), "shape": list(g.shape(value))}
+    match range_:
+        case ScaledInt():
+            lo, hi = int(range_.lo.min()), int(range_.hi.max())
+            span = int((range_.hi - range_.lo).max())
+            entry |= {
+                "integer": True,
+                "lo": lo,
+                "hi": hi,
+                "bits": span.bit_length(),
+                "scale": _numbers(range_.scale_float),
+                "bias": _numbers(range_.bias_float),
+            }
+        case Interval():
+            entry |= {
+                "integer": False,
+                "lo": _finite(float(range_.lo.min())),
+                "hi": _finite(float(range_.hi.max())),
+                "bits": None,
+                "scale": None,
+                "bias": None,
+                "reason": range_.reason,
+            }
+    return entry
+
+
+def _finite(x: float) -> float | None:
+    return x if np.isfinite(x) else None
+
+
+def _numbers(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | list[float]:
+    return float(x.reshape(-1)[0]) if x.size == 1 else [float(v) for v in x.reshape(-1)]
+
+
+def fifo_bits(lowered: Lowered) -> int:
+    """Bits in the FIFOs on all edges."""
+
+    def bits(edge: Edge) -> int:
+        return edge.depth * lowered.dataflow.stream(edge).width
+
+    return sum(bits(edge) for edge in lowered.dataflow.edges)
+
+
+def totals(
+    lowered: Lowered,
+    layers: list[Json],
+    synthesis: Mapping[str, SynthesisResult],
+    whole: SynthesisResult | None,
+) -> Json:
+    """Sums over the layers, and the whole design where it was synthesised."""
+    estimate, measured = Resources(), Resources()
+    for layer in lowered.dataflow.layers:
+        estimate += layer.estimate()
+        if layer.name in synthesis:
+            measured += synthesis[layer.name].resources
+    accumulators = [
+        entry["accumulator"] | {"n": entry["n"]} for entry in layers if entry["accumulator"]
+    ]
+    return {
+        "cycles": max(layer.cycles for layer in lowered.dataflow.layers),
+        "fifo_bits": fifo_bits(lowered),
+        "accumulator_bits": sum(a["bits"] * a["n"] for a in accumulators),
+        "accumulator_bits_window": sum(sum(a["bits_window"]) for a in accumulators),
+        "accumulator_bits_datatype": sum(a["bits_datatype"] * a["n"] for a in accumulators),
+        "accumulator_bits_weights_datatype": sum(
+            a["bits_weights_datatype"] * a["n"] for a in accumulators
+        ),
+        "resources": {
+            "estimate": asdict(estimate),
+            "synthesis_sum_of_layers": asdict(measured) if synthesis else None,
+            "synthesis_whole_design": _synthesis(whole),
+        },
+    }
+
+
+def verification_report(v: Verification | None) -> Json | None:
+    """The outcome of the verification, or None where it was skipped."""
+    if v is None:
+        return None
+    return {
+        "tool": v.tool,
+        "samples": v.samples,
+        "mismatches": v.mismatches,
+        "oracle_mismatches": v.oracle_mismatches,
+        "thresholds_checked": v.thresholds_checked,
+        "float32_agree": v.float32_agree,
+        "float32_ties": v.float32_ties,
+        "cycles_first": v.cycles_first,
+        "cycles_per_sample": v.cycles_per_sample,
+        "accuracy": v.accuracy,
+        "accuracy_original": v.accuracy_original,
+        "checks": [
+            {
+                "name": c.name,
+                "compared": c.compared,
+                "mismatches": c.mismatches,
+                "detail": c.detail,
+            }
+            for c in v.checks
+        ],
+    }
+
+
+def metadata(
+    lowered: Lowered, model: ir.Model, ranges: Ranges, host_quantizer: Json | None
+) -> Json:
+    """What the host has to know: how to make input integers, and what the output integers mean."""
+    (source,) = model.graph.inputs
+    first = _named(model, lowered.input)
+    output = model.graph.outputs[-1]
+    dataflow = lowered.dataflow
+    input_wire, output_wire = lowered.wires[lowered.input], lowered.wires[lowered.output]
+    in_range, out_range = ranges.scaled(first), ranges.scaled(output)
+    assert in_range is not None
+    return {
+        "input": {
+            "name": g.name(source),
+            "tensor": g.name(first),
+            "shape": list(g.shape(first)),
+            "layout": "row-major order of the shape, element 0 in the low bits of the first beat",
+            "stream": _stream(dataflow.inputs["in"]),
+            "count_offset": _ints(input_wire.offset),
+            "integer": {"lo": int(in_range.lo.min()), "hi": int(in_range.hi.max())},
+            "scale": _numbers(in_range.scale_float),
+            "bias": _numbers(in_range.bias_float),
+            "meaning": "send count = q - count_offset where real = scale * q + bias",
+            "host_quantizer": host_quantizer,
+        },
+        "output": {
+            "name": g.name(output),
+            "tensor": lowered.output,
+            "shape": list(g.shape(output)),
+            "layout": "row-major order of the shape, element 0 in the low bits of the first beat",
+            "stream": _stream(dataflow.outputs["out"]),
+            "count_offset": _ints(output_wire.offset),
+            "scale": None if out_range is None else _numbers(out_range.scale_float),
+            "bias": None if out_range is None else _numbers(out_range.bias_float),
+            "meaning": "q = count + count_offset, real = scale * q + bias",
+            "host_operators": list(lowered.host),
+        },
+    }
+
+
+def _named(model: ir.Model, name: str) -> ir.Value:
+    values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
+    return next(v for v in values if v.name in (name, name.removesuffix("_integers")))
+
+
+def _ints(q: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int | list[int]:
+    return int(q.reshape(-1)[0]) if q.size == 1 else [int(v) for v in q.reshape(-1)]
+
+
+def _stream(stream: Stream) -> Json:
+    return {
+        "elements": stream.elements,
+        "lanes": stream.lanes,
+        "bits": stream.bits,
+        "beats": stream.beats,
+        "tdata_bytes": (stream.width + 7) // 8,
+    }
+
+
+def markdown(report: Json) -> str:
+    """The report for people."""
+    lines = [f"# {report['model']}", ""]
+    t, v = report["totals"], report["verification"]
+    saved = t["accumulator_bits_weights_datatype"] - t["accumulator_bits_window"]
+    lines += [
+        f"- {t['cycles']} cycles a frame at most in one layer"
+        + (
+            f", {v['cycles_per_sample']:g} simulated, {v['cycles_first']} to the first output"
+            if v and v["cycles_first"]
+            else ""
+        ),
+        f"- accumulators: {t['accumulator_bits_window']} bits over all channels, "
+        f"{t['accumulator_bits']} as built, {t['accumulator_bits_weights_datatype']} from exact "
+        f"weights and datatypes ({saved} saved), {t['accumulator_bits_datatype']} from datatypes",
+    ]
+    if v is None:
+        lines.append("- **not verified**: co-simulation was skipped")
+    else:
+        lines.append(
+            f"- verified with {v['tool']} on {v['samples']} samples: {v['mismatches']} mismatches, "
+            f"{v['oracle_mismatches']} oracle mismatches, {v['thresholds_checked']} thresholds "
+            f"checked, float32 agrees on {v['float32_agree']} samples and ties on "
+            f"{v['float32_ties']}"
+        )
+        if v["accuracy"] is not None:
+            lines.append(
+                f"- accuracy {100 * v['accuracy']:.2f} %, of the original model "
+                f"{100 * v['accuracy_original']:.2f} %"
+            )
+    lines += ["", "## Layers", "", _layer_table(report["layers"]), "", "## Resources", ""]
+    lines += [_resource_table(report), "", "## Tensors", "", _tensor_table(report["tensors"]), ""]
+    lines += [
+        "Estimates come from formulas fitted to yosys; synthesis figures are yosys counts, not "
+        "Vivado's. The scripts in `vivado/` were checked for syntax and call order and not run "
+        "with the vendor's tools.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> str:
+    def line(cells: list[Any]) -> str:
+        return "| " + " | ".join("" if c is None else str(c) for c in cells) + " |"
+
+    return "\n".join([line(header), "|" + "---|" * len(header), *(line(row) for row in rows)])
+
+
+def _layer_table(layers: list[Json]) -> str:
+    rows = []
+    for entry in layers:
+        a = entry["accumulator"]
+        rows.append(
+            [
+                f"`{entry['name']}`",
+                entry["kind"],
+                f"{entry['k']} x {entry['n']}" if entry["k"] else entry["n"],
+                entry["weight_bits"],
+                f"{entry['input']['lo']}..{entry['input']['hi']}",
+                f"{a['lo']}..{a['hi']}" if a else None,
+                a["bits"] if a else None,
+                max(a["bits_window"]) if a else None,
+                max(a["bits_twos_complement"]) if a else None,
+                a["bits_weights_datatype"] if a else None,
+                a["bits_datatype"] if a else None,
+                ", ".join(f"{k} {v}" for k, v in entry["folding"].items()),
+                entry["cycles"],
+            ]
+        )
+    header = [
+        "layer",
+        "kind",
+        "K x N",
+        "weight bits",
+        "input",
+        "accumulator",
+        "register",
+        "window",
+        "two's complement",
+        "weights x datatype",
+        "datatype",
+        "folding",
+        "cycles",
+    ]
+    return _table(header, rows)
+
+
+def _resource_table(report: Json) -> str:
+    rows = []
+    columns = ("lut", "ff", "dsp", "bram18")
+    for entry in report["layers"]:
+        e, s = entry["resources"]["estimate"], entry["resources"]["synthesis"]
+        rows.append(
+            [
+                f"`{entry['name']}`",
+                *(e[c] for c in columns),
+                *((s[c] for c in columns) if s else [None] * 4),
+                s and s["logic_depth"],
+            ]
+        )
+    total = report["totals"]["resources"]
+    for name, key in (
+        ("sum of layers", "synthesis_sum_of_layers"),
+        ("whole design", "synthesis_whole_design"),
+    ):
+        s = total[key]
+        e = total["estimate"] if key == "synthesis_sum_of_layers" else None
+        rows.append(
+            [
+                name,
+                *((e[c] for c in columns) if e else [None] * 4),
+                *((s[c] for c in columns) if s else [None] * 4),
+                s.get("logic_depth") if s else None,
+            ]
+        )
+    header = [
+        "layer",
+        "LUT est.",
+        "FF est.",
+        "DSP est.",
+        "BRAM18 est.",
+        "LUT",
+        "FF",
+        "DSP",
+        "BRAM18",
+        "logic depth",
+    ]
+    return _table(header, rows)
+
+
+def _tensor_table(tensors: list[Json]) -> str:
+    def scale(value: Any) -> Any:
+        return (
+            f"{min(value):.6g}..{max(value):.6g}"
+            if isinstance(value, list)
+            else (None if value is None else f"{value:.6g}")
+        )
+
+    rows = [
+        [
+            f"`{t['name']}`",
+            "x".join(map(str, t["shape"])),
+            f"{t['lo']}..{t['hi']}" if t["integer"] else None,
+            t["bits"],
+            scale(t["scale"]),
+            scale(t["bias"]),
+            t.get("reason"),
+        ]
+        for t in tensors
+    ]
+    return _table(["tensor", "shape", "integers", "bits", "scale", "bias", "why not integer"], rows)

@@ -1,0 +1,238 @@
+"""Verification: every integer of the hardware against exact arithmetic, and that against others.
+
+Golden is the original graph in exact real arithmetic (`sira.golden`). The Python execution of the
+dataflow, the Verilog in Verilator and the HLS C++ must equal it; a float64 execution of the
+original file by code that is not ours must equal it too, and so must both sides of every threshold
+(`hls.against_oracle`). There is no tolerance anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from hls import verilator
+from hls.against_oracle import check_float32, check_float64, check_thresholds, flat, integer_tensors
+from hls.checks import Check, compare
+from hls.dataflow import Ints
+from hls.hls_simulation import simulate_hls
+from hls.lower import Lowered
+from hls.samples import Samples
+from sira import golden
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.oracle import Oracle
+from sira.scaled import ScaledInt, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is verified.
+
+    ``original`` is the graph as loaded from ``proto``, ``canonical`` its canonical form, each with
+    its ranges; tensors of ``lowered`` have the names of the canonical graph.
+    """
+
+    proto: onnx.ModelProto
+    original: ir.Model
+    original_ranges: Ranges
+    canonical: ir.Model
+    canonical_ranges: Ranges
+    lowered: Lowered
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome; all counts are of single integers unless they say samples."""
+
+    samples: int
+    checks: tuple[Check, ...]
+    tool: str
+    thresholds_checked: int
+    float32_agree: int
+    float32_ties: int
+    cycles_first: int | None = None
+    cycles_per_sample: float | None = None
+    accuracy: float | None = None
+    accuracy_original: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def mismatches(self) -> int:
+        return sum(c.mismatches for c in self.checks if not c.oracle)
+
+    @property
+    def oracle_mismatches(self) -> int:
+        return sum(c.mismatches for c in self.checks if c.oracle)
+
+    @property
+    def passed(self) -> bool:
+        return self.mismatches == 0 and self.oracle_mismatches == 0
+
+
+T = TypeVar("T")
+
+
+class _Timer:
+    """Seconds per check, and word to the user about what is going on."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    def __call__(self, name: str, check: Callable[[], T]) -> T:
+        self._progress(name)
+        start = time.perf_counter()
+        result = check()
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        return result
+
+
+def verify(
+    subject: Subject,
+    samples: Samples,
+    *,
+    rtl: Path | None,
+    hls: Path | None,
+    progress: Callable[[str], None] = lambda what: None,
+    seed: int = 0,
+) -> Verification:
+    """Run all checks on ``samples``.
+
+    ``rtl`` and ``hls`` are the emitted folders, or None to leave that back end out. ``seed``
+    decides the stalls and the values of registers without reset.
+    """
+    x, lowered = samples["x"], subject.lowered
+    timed = _Timer(progress)
+    original, canonical = timed("golden", lambda: _golden(subject, x))
+    counts = _counts(lowered, canonical, lowered.input)
+    wanted = _counts(lowered, canonical, lowered.output)
+    checks = [_same_integers(subject, original, canonical)]
+    checks += timed("python", lambda: _python(lowered, canonical, counts))
+    tools, cycles = [], None
+    if rtl is not None:
+        found, cycles = timed("verilator", lambda: _verilator(lowered, rtl, counts, wanted, seed))
+        checks += found
+        tools.append(f"Verilator {verilator.verilator_version()}")
+    if hls is not None:
+        outputs = timed("hls", lambda: simulate_hls(hls, lowered.dataflow, counts))
+        checks.append(compare("HLS C++ under g++", outputs, wanted))
+        tools.append("HLS C++ under g++")
+    oracle = Oracle(subject.proto)
+    graph, ranges = subject.original, subject.original_ranges
+    checks += timed("float64", lambda: check_float64(graph, ranges, original, oracle))
+    found, reachable = timed("thresholds", lambda: check_thresholds(graph, ranges, lowered, oracle))
+    checks += found
+    float32 = timed("float32", lambda: check_float32(graph, ranges, original, oracle, x))
+    checks.append(float32.check)
+    accuracy = accuracy_original = None
+    if "y" in samples:
+        labels = samples["y"].reshape(-1)
+        accuracy_original = _accuracy(float32.outputs, labels)
+        if not any(c.mismatches for c in checks if not c.oracle):  # the hardware's, then
+            accuracy = _accuracy(_scores(subject, canonical), labels)
+    return Verification(
+        samples=len(x),
+        checks=tuple(checks),
+        tool=", ".join(tools) or "Python",
+        thresholds_checked=reachable,
+        float32_agree=float32.agree,
+        float32_ties=float32.ties,
+        cycles_first=cycles.first_cycles if cycles else None,
+        cycles_per_sample=cycles.cycles_per_frame if cycles else None,
+        accuracy=accuracy,
+        accuracy_original=accuracy_original,
+        seconds=timed.seconds,
+    )
+
+
+def _golden(subject: Subject, x: NDArray[np.float32]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Golden values of the original graph and of its canonical form."""
+    results = []
+    for model, ranges in (
+        (subject.original, subject.original_ranges),
+        (subject.canonical, subject.canonical_ranges),
+    ):
+        (value,) = model.graph.inputs
+        inputs = {g.name(value): golden.encode(ranges, value, x)}
+        results.append(golden.run(model, ranges, inputs))
+    return results[0], results[1]
+
+
+def _same_integers(
+    subject: Subject, original: Mapping[str, Value], canonical: Mapping[str, Value]
+) -> Check:
+    names = integer_tensors(subject.original, subject.original_ranges)
+    found, wanted = (
+        np.concatenate([flat(values[name]) for name in names], axis=1)
+        for values in (canonical, original)
+    )
+    return compare("canonical form against the original graph", found, wanted)
+
+
+def _counts(lowered: Lowered, values: Mapping[str, Value], tensor: str) -> Ints:
+    """Golden integers of a hardware tensor as the counts (samples, elements) on its wires."""
+    q = flat(values[lowered.canonical_name(tensor, values)])
+    offset = lowered.wires[tensor].offset.reshape(-1)
+    return q - (np.resize(offset, q.shape[1]) if offset.size > 1 else offset)
+
+
+def _python(lowered: Lowered, canonical: Mapping[str, Value], counts: Ints) -> list[Check]:
+    """The dataflow's own execution, at every tensor that exists in hardware."""
+    values = lowered.dataflow.execute({"in": counts})
+    return [
+        compare(
+            f"Python execution of {tensor}",
+            values[wire.port],
+            _counts(lowered, canonical, tensor),
+        )
+        for tensor, wire in lowered.wires.items()
+    ]
+
+
+def _verilator(
+    lowered: Lowered, rtl: Path, counts: Ints, wanted: Ints, seed: int
+) -> tuple[list[Check], verilator.SimulationResult | None]:
+    """Back to back without a gap, with random stalls on both sides, and after a reset."""
+    simulator = verilator.build(rtl, lowered.dataflow)
+    middle = max(lowered.dataflow.inputs["in"].beats // 2, 1)
+    runs: dict[str, dict[str, Any]] = {
+        "frames back to back": {},
+        "random stalls": {"stall_in": 0.3, "stall_out": 0.3},
+        "reset in mid-frame": {"stall_out": 0.1, "reset_after": middle},
+    }
+    checks, cycles = [], None
+    for number, (how, options) in enumerate(runs.items()):
+        name = f"Verilator, {how}"
+        try:
+            result = simulator.run(counts, seed=3 * seed + number, **options)
+        except verilator.SimulationError as error:
+            checks.append(Check(name, wanted.size, wanted.size, detail=str(error)))
+            continue
+        checks.append(compare(name, result.outputs, wanted))
+        cycles = cycles or result
+    return checks, cycles
+
+
+def _scores(subject: Subject, canonical: Mapping[str, Value]) -> NDArray[np.float64]:
+    """The real numbers of the last tensor that has integers: scores, or a class."""
+    value = subject.canonical.graph.outputs[-1]
+    while not isinstance(found := canonical[g.name(value)], ScaledInt):
+        node = value.producer()
+        assert node is not None and node.inputs[0] is not None
+        value = node.inputs[0]
+    return golden.decode(found, found.lo).reshape(len(found.lo), -1)
+
+
+def _accuracy(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Share of samples whose largest score, or single class, is the label."""
+    classes = scores.argmax(axis=1) if scores.shape[1] > 1 else np.rint(scores[:, 0])
+    return float((classes == labels).mean())

@@ -1,0 +1,109 @@
+"""Conventional accumulator bounds, for comparison with exact ranges.
+
+Both start from datatypes: A2Q's bound (arXiv:2301.13376, eq. 3) from those of weights and inputs,
+FINN's from the exact weights and the full datatype of the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+import numpy as np
+import onnx_ir as ir
+
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.datatypes import InputSpec, IntegerType, parse_datatype, twos_complement_bits
+from sira.load import annotation
+from sira.ops import Constant, rule_of
+from sira.ops.matmul import gemm_weights
+from sira.ops.qcdq import storage_range
+from sira.ops.quant import bit_width
+from sira.scaled import integer_matmul
+
+
+@dataclass(frozen=True)
+class DatatypeBounds:
+    """Accumulator bits in two's complement, for the worst output channel of one layer.
+
+    ``bits_datatype`` knows only datatypes, ``bits_weights_datatype`` the weights too;
+    ``weight_bits`` is the declared width of the weights.
+    """
+
+    weight_bits: int
+    bits_datatype: int
+    bits_weights_datatype: int
+
+
+def datatype_bounds(
+    model: ir.Model, ranges: Ranges, input_spec: InputSpec | None
+) -> dict[str, DatatypeBounds]:
+    """The conventional bounds of every dense layer, by node name."""
+    result = {}
+    for node in model.graph:
+        if rule_of(node).kind == "mac":
+            result[g.label(node)] = _bounds(node, ranges, input_spec)
+    return result
+
+
+def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBounds:
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None
+    constant = ranges[w]
+    assert isinstance(constant, Constant) and constant.scaled is not None
+    if node.op_type == "Gemm":
+        constant = gemm_weights(node, constant)
+    assert constant.scaled is not None
+    weights = constant.scaled.lo  # (K, N)
+    kind = declared_type(x, spec)
+    weight_kind = declared_type(w, None)
+    weight_bits = weight_kind.bits if weight_kind else _bits_of(weights)
+    if kind is None:
+        range_ = ranges.scaled(x)
+        assert range_ is not None
+        lo, hi = int(range_.lo.min()), int(range_.hi.max())
+        kind = IntegerType("", lo, hi)
+    a = log2(weights.shape[0]) + weight_bits + kind.bits - 1 - int(kind.signed)
+    ones = np.ones(weights.shape[0], np.int64)
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+    where = g.describe(node)
+    hi_sum = integer_matmul(ones * kind.hi, up, where) + integer_matmul(ones * kind.lo, down, where)
+    lo_sum = integer_matmul(ones * kind.lo, up, where) + integer_matmul(ones * kind.hi, down, where)
+    return DatatypeBounds(
+        weight_bits,
+        ceil(a + log2(1 + 2**-a) + 1),
+        max(twos_complement_bits(int(lo), int(hi)) for lo, hi in zip(lo_sum, hi_sum, strict=True)),
+    )
+
+
+def _bits_of(weights: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int:
+    return IntegerType("", int(weights.min()), int(weights.max())).bits
+
+
+def declared_type(value: ir.Value, spec: InputSpec | None) -> IntegerType | None:
+    """The datatype of the quantizer (or input) that the integers of ``value`` come from."""
+    node = value.producer()
+    if node is None:
+        if spec is not None:
+            return spec.datatype
+        text = annotation(value)
+        return parse_datatype(text, g.name(value)) if text else None
+    match node.op_type:
+        case "Quant" | "IntQuant":
+            bits, signed = bit_width(node), g.attribute(node, "signed", 1)
+            if signed and bits == 1:
+                return parse_datatype("BIPOLAR", "")
+            return parse_datatype(f"{'' if signed else 'U'}INT{bits}", "")
+        case "BipolarQuant":
+            return parse_datatype("BIPOLAR", "")
+        case "QuantizeLinear":
+            return IntegerType("", *storage_range(node))
+        case "MultiThreshold":
+            text = g.attribute(node, "out_dtype", "")
+            return parse_datatype(text, g.describe(node)) if text else None
+        case _:
+            if rule_of(node).kind in ("layout", "elementwise"):
+                dynamic = g.dynamic_inputs(node) or [v for v in node.inputs if v is not None]
+                return declared_type(dynamic[0], spec)
+            return None

@@ -1,0 +1,251 @@
+"""The command lines: sira-compile and sira-verify.
+
+Exit status: 0 done and verified, 1 a difference was found, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sira.errors import SiraError
+
+_ERRORS = Console(stderr=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``sira-compile``."""
+    arguments = _compile_parser().parse_args(argv)
+    return _guarded(lambda: _compile(arguments), arguments.debug)
+
+
+def verify_main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``sira-verify``."""
+    arguments = _verify_parser().parse_args(argv)
+    return _guarded(lambda: _verify(arguments), arguments.debug)
+
+
+def _guarded(run: Callable[[], int], debug: bool) -> int:
+    """Run a command; tell what the user did wrong in one line."""
+    try:
+        return run()
+    except SiraError as error:
+        if debug:
+            raise
+        _ERRORS.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        _ERRORS.print("interrupted")
+        return 130
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("[", r"\[")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in the form of all others."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        _ERRORS.print(
+            f"[bold red]error:[/] command line: {_plain(message)}; see {self.prog} --help",
+            soft_wrap=True,
+            highlight=False,
+        )
+        raise SystemExit(2)
+
+
+def _compile_parser() -> argparse.ArgumentParser:
+    p = _Parser(
+        prog="sira-compile",
+        description="Compile a quantized neural network (QONNX, QCDQ) to FPGA dataflow hardware.",
+    )
+    p.add_argument("model", metavar="MODEL", help="the .onnx file")
+    p.add_argument(
+        "-o",
+        dest="output",
+        metavar="DIR",
+        type=Path,
+        default=Path("build"),
+        help="build folder (default: build)",
+    )
+    p.add_argument(
+        "--acc-bits",
+        default="auto",
+        metavar="auto|datatype|N",
+        help="accumulator width: narrowest lossless, conventional bound, or N bits",
+    )
+    p.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="[NAME=]DTYPE[,scale=S][,bias=B]",
+        help="what the host sends, e.g. UINT8,scale=1/255; real = scale * q + bias",
+    )
+    p.add_argument(
+        "--folding", type=Path, metavar="FILE.json", help='{"layer": {"pe": 4, "simd": 16}, ...}'
+    )
+    p.add_argument(
+        "--target-cycles",
+        type=int,
+        metavar="N",
+        help="cycles a frame for layers that --folding does not name (default: 1024)",
+    )
+    p.add_argument(
+        "--verify",
+        type=int,
+        metavar="N",
+        help="samples to co-simulate (default: 8, or all of --verify-data); 0 skips",
+    )
+    p.add_argument("--verify-data", type=Path, metavar="FILE.npz", help="samples x, labels y")
+    p.add_argument(
+        "--synth", default="none", metavar="none|yosys", help="synthesise for real counts"
+    )
+    p.add_argument("--backend", default="verilog", metavar="verilog|hls|both")
+    p.add_argument("--part", default="xc7z020clg400-1", help="FPGA part (default: %(default)s)")
+    p.add_argument("--clock-mhz", type=float, default=100.0, metavar="MHZ")
+    p.add_argument("--debug", action="store_true", help="show tracebacks")
+    return p
+
+
+def _verify_parser() -> argparse.ArgumentParser:
+    p = _Parser(prog="sira-verify", description="Co-simulate a build folder again, for CI.")
+    p.add_argument("directory", metavar="DIR", type=Path, help="a folder made by sira-compile")
+    p.add_argument("--junit", type=Path, metavar="FILE.xml", help="write a JUnit report")
+    p.add_argument("--seed", type=int, default=0, help="seed of stalls and start-up values")
+    p.add_argument("--debug", action="store_true", help="show tracebacks")
+    return p
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from hls.fold import DEFAULT_TARGET_CYCLES, read_folding
+    from sira.driver import Options, compile, parse_inputs
+    from sira.load import read
+
+    proto = read(arguments.model)
+    text = arguments.acc_bits
+    options = Options(
+        output=arguments.output,
+        acc_bits=int(text) if text.lstrip("-").isdigit() else text,
+        inputs=parse_inputs(arguments.input, proto),
+        folding=read_folding(arguments.folding) if arguments.folding else None,
+        target_cycles=(
+            DEFAULT_TARGET_CYCLES if arguments.target_cycles is None else arguments.target_cycles
+        ),
+        verify=arguments.verify,
+        verify_data=arguments.verify_data,
+        synth=arguments.synth,
+        backend=arguments.backend,
+        part=arguments.part,
+        clock_mhz=arguments.clock_mhz,
+    )
+    with _ERRORS.status("starting") as status:
+        result = compile(
+            arguments.model,
+            options,
+            lambda what: status.update(f"{Path(arguments.model).name}: {what}"),
+        )
+    _show(result.report, Console())
+    Console().print(f"report: {result.directory / 'report.md'}", soft_wrap=True, highlight=False)
+    return 0 if result.passed else 1
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from sira.reverify import reverify
+
+    with _ERRORS.status("starting") as status:
+        verification = reverify(
+            arguments.directory,
+            seed=arguments.seed,
+            junit=arguments.junit,
+            progress=lambda what: status.update(f"verify: {what}"),
+        )
+    _checks(verification.checks, Console())
+    return 0 if verification.passed else 1
+
+
+def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
+    """The report's essence in a terminal."""
+    table = Table(title=report["model"], title_justify="left")
+    for column in (
+        "layer",
+        "K x N",
+        "folding",
+        "cycles",
+        "accumulator",
+        "bits",
+        "weights x datatype",
+    ):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    synthesised = report["options"]["synth"] != "none"
+    table.add_column("LUT est.", justify="right")
+    if synthesised:
+        table.add_column("LUT yosys", justify="right")
+    for entry in report["layers"]:
+        a = entry["accumulator"]
+        resources = entry["resources"]
+        row = [
+            entry["name"],
+            f"{entry['k']} x {entry['n']}" if entry["k"] else str(entry["n"]),
+            " ".join(f"{k}={v}" for k, v in entry["folding"].items()),
+            str(entry["cycles"]),
+            f"{a['lo']}..{a['hi']}" if a else "",
+            str(a["bits"]) if a else "",
+            str(a["bits_weights_datatype"]) if a else "",
+            str(resources["estimate"]["lut"]),
+        ]
+        if synthesised:
+            row.append(str(resources["synthesis"]["lut"]))
+        table.add_row(*row)
+    console.print(table)
+    verification = report["verification"]
+    if verification is None:
+        console.print("[yellow]not verified[/] (--verify 0)")
+        return
+    good = verification["mismatches"] == 0 and verification["oracle_mismatches"] == 0
+    colour = "green" if good else "red"
+    console.print(
+        f"[{colour}]{'verified' if good else 'DIFFERENT'}[/]: {verification['samples']} samples, "
+        f"{verification['mismatches']} mismatches, {verification['oracle_mismatches']} oracle "
+        f"mismatches, {verification['thresholds_checked']} thresholds checked, "
+        f"{verification['float32_ties']} float32 ties"
+    )
+    if verification["cycles_per_sample"] is not None:
+        console.print(
+            f"{verification['cycles_per_sample']:g} cycles a sample, "
+            f"{verification['cycles_first']} to the first output"
+        )
+    if verification["accuracy"] is not None:
+        console.print(
+            f"accuracy {100 * verification['accuracy']:.2f} %, original "
+            f"{100 * verification['accuracy_original']:.2f} %"
+        )
+    for check in verification["checks"]:
+        if check["mismatches"]:
+            console.print(
+                f"[red]{check['name']}[/]: {check['mismatches']} of {check['compared']} differ; "
+                f"{check['detail']}"
+            )
+
+
+def _checks(checks: Sequence, console: Console) -> None:  # type: ignore[type-arg]
+    table = Table()
+    for column in ("check", "compared", "mismatches", "detail"):
+        table.add_column(
+            column, justify="right" if column in ("compared", "mismatches") else "left"
+        )
+    for check in checks:
+        colour = "red" if check.mismatches else "green"
+        table.add_row(
+            check.name, str(check.compared), f"[{colour}]{check.mismatches}[/]", check.detail
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

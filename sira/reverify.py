@@ -1,0 +1,110 @@
+"""Verifying a build folder again, as it lies there: for CI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from hls.verify import Verification, verify
+from sira.datatypes import InputSpec, parse_input
+from sira.driver import Options, Progress, build_dataflow, subject, transform
+from sira.errors import SiraError
+from sira.load import read
+
+
+def reverify(
+    directory: Path,
+    *,
+    seed: int = 0,
+    junit: Path | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Simulate the files in ``directory`` on its recorded samples and compare with golden.
+
+    The design is rebuilt in memory from the loaded model and the recorded options; only the files
+    in ``rtl`` and ``hls`` are simulated. ``junit`` names a JUnit XML file to write.
+    """
+    report = _report(directory)
+    recorded = report["options"]
+    inputs = {name: _spec(spec) for name, spec in recorded["inputs"].items()}
+    options = Options(
+        acc_bits=recorded["acc_bits"],
+        inputs=inputs,
+        folding=recorded["folding"],
+        target_cycles=recorded["target_cycles"],
+        backend=recorded["backend"],
+    )
+    samples = directory / "verification.npz"
+    if not samples.is_file():
+        raise SiraError(
+            "no samples to verify with",
+            where=str(samples),
+            expected="a folder compiled with --verify N, N > 0",
+            remedy="compile the model again",
+        )
+    front = transform(read(directory / "stages" / "01_loaded.onnx"), inputs, report["model"])
+    lowered = build_dataflow(front, options)
+    with np.load(samples) as data:
+        recorded_samples = {name: data[name] for name in data.files}
+    result = verify(
+        subject(front, lowered),
+        recorded_samples,
+        rtl=directory / "rtl" if options.backend != "hls" else None,
+        hls=directory / "hls" if options.backend != "verilog" else None,
+        progress=progress or (lambda what: None),
+        seed=seed,
+    )
+    if junit is not None:
+        junit.write_text(junit_xml(report["model"], result))
+    return result
+
+
+def _report(directory: Path) -> dict[str, Any]:
+    path = directory / "report.json"
+    try:
+        contents: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SiraError(
+            "not a build folder",
+            where=str(directory),
+            expected="the report.json of sira-compile",
+            found=str(error),
+            remedy="run sira-compile first",
+        ) from error
+    return contents
+
+
+def _spec(recorded: dict[str, Any]) -> InputSpec:
+    from fractions import Fraction
+
+    _, spec = parse_input(recorded["datatype"], [])
+    return InputSpec(
+        spec.datatype,
+        tuple(Fraction(v) for v in recorded["scale"]),
+        tuple(Fraction(v) for v in recorded["bias"]),
+    )
+
+
+def junit_xml(name: str, verification: Verification) -> str:
+    """One test case a check."""
+    failures = sum(1 for check in verification.checks if check.mismatches)
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"sira-verify {name}",
+        tests=str(len(verification.checks)),
+        failures=str(failures),
+        errors="0",
+        time=f"{sum(verification.seconds.values()):.3f}",
+    )
+    for check in verification.checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"sira.{name}", name=check.name)
+        if check.mismatches:
+            text = f"{check.mismatches} of {check.compared} differ"
+            failure = ElementTree.SubElement(case, "failure", message=text)
+            failure.text = check.detail
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
