@@ -15,6 +15,7 @@ from hls.layers.matrix_vector import MatrixVector
 from hls.lower import Lowered
 from hls.synthesis import SynthesisResult
 from hls.verify import Verification
+from hls.vivado import TclCheck
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.bounds import DatatypeBounds
@@ -69,7 +70,8 @@ def _layer(
         "weight_bits": None,
         "input": {"lo": int(x.lo.min()), "hi": int(x.hi.max()), "bits": stream.bits},
         "accumulator": None,
-        "folding": {name: getattr(layer, name) for name in dimensions(layer)},
+        "folding": {"pe": None, "simd": None}
+        | {name: getattr(layer, name) for name in dimensions(layer)},
         "cycles": layer.cycles,
         "resources": {
             "estimate": asdict(layer.estimate()),
@@ -227,6 +229,18 @@ def verification_report(v: Verification | None) -> Json | None:
     }
 
 
+def tcl_report(checks: Mapping[str, TclCheck]) -> Json:
+    """Whether each script passed the check of syntax and call order, and what ran the check."""
+    return {
+        script: {
+            "check": ("passed" if c.passed else "failed") if c.ran else "not run",
+            "tool": c.tool,
+            "error": c.error,
+        }
+        for script, c in checks.items()
+    }
+
+
 def metadata(
     lowered: Lowered, model: ir.Model, ranges: Ranges, host_quantizer: Json | None
 ) -> Json:
@@ -320,8 +334,12 @@ def markdown(report: Json) -> str:
     lines += [_resource_table(report), "", "## Tensors", "", _tensor_table(report["tensors"]), ""]
     lines += [
         "Estimates come from formulas fitted to yosys; synthesis figures are yosys counts, not "
-        "Vivado's. The scripts in `vivado/` were checked for syntax and call order and not run "
-        "with the vendor's tools.",
+        "Vivado's. The scripts in `vivado/` were not run with the vendor's tools; the check of "
+        "their syntax and call order with stand-in commands: "
+        + ", ".join(
+            f"`{script}` {found['check']}" for script, found in report["vivado"]["scripts"].items()
+        )
+        + ".",
         "",
     ]
     return "\n".join(lines)
@@ -351,7 +369,7 @@ def _layer_table(layers: list[Json]) -> str:
                 max(a["bits_twos_complement"]) if a else None,
                 a["bits_weights_datatype"] if a else None,
                 a["bits_datatype"] if a else None,
-                ", ".join(f"{k} {v}" for k, v in entry["folding"].items()),
+                ", ".join(f"{k} {v}" for k, v in entry["folding"].items() if v),
                 entry["cycles"],
             ]
         )

@@ -192,7 +192,7 @@ def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
         row = [
             entry["name"],
             f"{entry['k']} x {entry['n']}" if entry["k"] else str(entry["n"]),
-            " ".join(f"{k}={v}" for k, v in entry["folding"].items()),
+            " ".join(f"{k}={v}" for k, v in entry["folding"].items() if v),
             str(entry["cycles"]),
             f"{a['lo']}..{a['hi']}" if a else "",
             str(a["bits"]) if a else "",

@@ -30,7 +30,8 @@ from hls.fold import DEFAULT_TARGET_CYCLES, Factors, dimensions, fold
 from hls.lower import Lowered, lower
 from hls.synthesis import SynthesisResult, synthesize, synthesize_layers
 from hls.verify import Subject, Verification, verify
-from hls.vivado import emit_vivado
+from hls.vivado import check_tcl, emit_vivado
+from hls.vivado import scripts as vivado_scripts
 from sira import graph as g
 from sira.analysis import Ranges, analyze
 from sira.bounds import DatatypeBounds, datatype_bounds
@@ -218,6 +219,11 @@ def _compile(
                     rtl = Path(folder) / "rtl"
                     emit_rtl(lowered.dataflow, rtl)
                 whole = synthesize(rtl, "accelerator", options.part, Path(folder) / "yosys")
+    with watch.stage("check scripts"):
+        checked = {
+            script: check_tcl(work / "vivado" / script)
+            for script in vivado_scripts(options.backend)
+        }
     layer_entries = reports.layer_reports(lowered, front.integer_ranges, front.bounds, synthesis)
     report = {
         "model": name,
@@ -225,6 +231,7 @@ def _compile(
         "tensors": reports.tensor_reports(front.loaded, front.loaded_ranges),
         "totals": reports.totals(lowered, layer_entries, synthesis, whole),
         "verification": reports.verification_report(verification),
+        "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},
         "seconds": watch.seconds | (dict(verification.seconds) if verification else {}),
         "versions": _versions(),
         "options": _options(options, lowered),
