@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -20,8 +21,9 @@ from sira.errors import SiraError
 from sira.exact import Exact, Objects
 from sira.interval import Interval
 from sira.ops import Arg, Constant, rule_of
+from sira.ops.decision import decides, scores_of
 from sira.scaled import Ints, ScaledInt, Value
-from sira.tail import decide, find_tail, settle
+from sira.tail import decide, find_tail, points, settle
 
 
 def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[str, Value]:
@@ -31,21 +33,36 @@ def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[st
     ``lo`` of a `ScaledInt`, with the scale and bias that ``ranges`` gives for the tensor.
     """
     values: dict[str, Arg] = dict(inputs)
+    samples = points(inputs[g.name(model.graph.inputs[0])])
     for node in model.graph:
         if not g.dynamic_inputs(node):
             continue
-        arguments = [None if v is None else values.get(g.name(v), ranges[v]) for v in node.inputs]
+        operands = [scores_of(node), *node.inputs[1:]] if decides(node) else node.inputs
+        arguments = [None if v is None else values.get(g.name(v), ranges[v]) for v in operands]
         results = rule_of(node).evaluate(node, arguments)
         for output, result in zip(node.outputs, results, strict=False):
             value = settle(result, ranges[output])
-            if isinstance(value, ScaledInt) and not value.is_point:
-                tail = find_tail(output)
-                source = values[g.name(tail.source)]
-                assert not isinstance(source, Constant)
-                q = decide(tail, ranges, source)
+            if isinstance(value, ScaledInt):
+                q = value.lo if value.is_point else _decide(output, ranges, values)
+                q = np.broadcast_to(q, (samples, *g.shape(output)))
                 value = ScaledInt(q, q, value.scale, value.bias)
             values[g.name(output)] = value
     return {name: v for name, v in values.items() if not isinstance(v, Constant)}
+
+
+def _decide(value: ir.Value, ranges: Ranges, values: Mapping[str, Arg]) -> Ints:
+    """Integers that the enclosure of a quantizer's operand leaves open, exactly."""
+    tail = find_tail(value)
+    if not tail.nodes:
+        raise SiraError(
+            "two scores are closer than float64 can tell",
+            where=f"tensor {g.name(value)}",
+            expected="scores in a rational ratio, or apart",
+            remedy="quantize the scores, or keep square roots out of them",
+        )
+    source = values[g.name(tail.source)]
+    assert not isinstance(source, Constant)
+    return decide(tail, ranges, source)
 
 
 def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:
@@ -54,8 +71,7 @@ def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:
     For a declared input every sample must be one of the values ``scale * q + bias``, rounded to
     float32; an undeclared one takes any number.
     """
-    samples = np.asarray(x, np.float64)
-    samples = samples.reshape(len(samples), *g.shape(value))
+    samples = _shaped(np.asarray(x, np.float64), g.shape(value), f"input {g.name(value)}")
     range_ = ranges.scaled(value)
     if range_ is None:
         return Interval.point(samples)
@@ -72,6 +88,22 @@ def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:
             remedy="quantize the samples, or declare another --input",
         )
     return ScaledInt(q, q, range_.scale, range_.bias)
+
+
+def _shaped(
+    samples: NDArray[np.float64], shape: tuple[int, ...], where: str
+) -> NDArray[np.float64]:
+    """Samples as (samples, *shape); the batch axis of size 1 may be missing."""
+    if not samples.ndim or samples[:1].size != prod(shape):
+        raise SiraError(
+            "the samples do not fit",
+            where=where,
+            expected=f"shape (samples, {', '.join(map(str, shape))})",
+            found=str(samples.shape),
+        )
+    if not np.isfinite(samples).all():
+        raise SiraError("the samples hold NaN or infinity", where=where, expected="finite numbers")
+    return samples.reshape(len(samples), *shape)
 
 
 def decode(range_: ScaledInt, q: Ints) -> NDArray[np.float64]:

@@ -38,8 +38,9 @@ class Tail:
 def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
     """The longest chain of elementwise nodes that ends in ``sink``.
 
-    It starts behind the last node that is not elementwise, at a graph input, or at a quantizer
-    whose output something else reads too (at any quantizer unless ``through_quantizers``).
+    It starts behind the last node that is not elementwise or combines several tensors, at a graph
+    input, or at a quantizer whose output something else reads too (at any quantizer unless
+    ``through_quantizers``).
     """
     nodes: list[ir.Node] = []
     value = sink
@@ -47,6 +48,8 @@ def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
         if rule_of(node).kind not in ("elementwise", "quantizer"):
             break
         inputs = list(dict.fromkeys(g.dynamic_inputs(node)))
+        if len(inputs) != 1 and nodes:
+            break
         if len(inputs) != 1:
             raise SiraError(
                 "an elementwise function of several computed tensors cannot become thresholds",
@@ -107,8 +110,7 @@ def decide(tail: Tail, ranges: Ranges, source: Value) -> Ints:
     result = evaluate(tail, ranges, source)
     assert isinstance(result, ScaledInt)
     # Where the tail is constant, its rules may have dropped axes; the points are put back.
-    rank = len(g.shape(tail.sink))
-    shape = np.broadcast_shapes(result.lo.shape, result.hi.shape, (_points(source), *(1,) * rank))
+    shape = np.broadcast_shapes(result.lo.shape, result.hi.shape, source.shape)
     lo, hi = np.broadcast_to(result.lo, shape), np.broadcast_to(result.hi, shape)
     open_ = lo != hi
     if not open_.any():
@@ -118,8 +120,8 @@ def decide(tail: Tail, ranges: Ranges, source: Value) -> Ints:
     return decided
 
 
-def _points(source: Value) -> int:
-    """The length of the leading axis."""
+def points(source: Value) -> int:
+    """The number of points of a value: the length of its leading axis."""
     match source:
         case ScaledInt():
             return len(source.lo)

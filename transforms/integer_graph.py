@@ -19,12 +19,18 @@ from sira.datatypes import smallest_type
 from sira.errors import SiraError
 from sira.exact import Exact, rational_gcd
 from sira.ops import Constant, rule_of
-from sira.ops.decision import axis_of
+from sira.ops.decision import axis_of, decides, scores_of
+from sira.ops.layout import permutation
 from sira.ops.matmul import IntegerMac, integer_mac
 from sira.scaled import Ints, ScaledInt
-from transforms.builder import Builder, annotate, float32
+from transforms.builder import Builder, annotate, float32, whole
 
 _MAX_MULTIPLE = 2**12
+"""Scales of scores must be integer multiples up to this of a common one."""
+
+_MAX_OFFSET = 2**40
+"""Their biases may be up to this many times that common scale."""
+
 _AFFINE = ("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear")
 
 
@@ -97,7 +103,7 @@ class IntegerGraph:
         if (sign == 1).all():
             return source
         shape = g.shape(value)
-        factor = self.b.constant(f"{g.name(value)}_sign", float32(sign))
+        factor = self.b.constant(f"{g.name(value)}_sign", whole(sign))
         return self.b.node("Mul", [source, factor], f"{g.name(value)}_flipped", shape)
 
     def signed_core(self, value: ir.Value) -> tuple[ir.Value, Ints]:
@@ -180,15 +186,17 @@ class IntegerGraph:
         matrix = mac.weights * rows[0][:, None]
         low, high = int(matrix.min()), int(matrix.max())
         w = self.b.constant(
-            f"{g.name(value)}_weights", float32(matrix), weights_type(matrix, low, high)
+            f"{g.name(value)}_weights", whole(matrix), weights_type(matrix, low, high)
         )
         return self.b.node("MatMul", [u, w], self.name(value), g.shape(value), name=node.name)
 
     def _layout(self, node: ir.Node, value: ir.Value) -> ir.Value:
         source = self.core(node.inputs[0])  # type: ignore[arg-type]
         name, shape = self.name(value), g.shape(value)
+        if node.op_type in ("Identity", "Dropout", "Cast"):
+            return source
         if node.op_type == "Transpose":
-            attributes = {"perm": g.attribute(node, "perm")}
+            attributes = {"perm": permutation(node, len(shape))}
             return self.b.node(
                 "Transpose", [source], name, shape, name=node.name, attributes=attributes
             )
@@ -202,8 +210,8 @@ class IntegerGraph:
         scores, scale, offset = found
         name, shape = g.name(value), g.shape(scores)
         u = self.core(scores)
-        a = self.b.constant(f"{name}_score_scale", float32(scale))
-        b = self.b.constant(f"{name}_score_offset", float32(offset))
+        a = self.b.constant(f"{name}_score_scale", whole(scale))
+        b = self.b.constant(f"{name}_score_offset", whole(offset))
         aligned = self.b.node("Mul", [u, a], f"{name}_score_scaled", shape)
         aligned = self.b.node("Add", [aligned, b], f"{name}_score", shape)
         axis = axis_of(node, len(shape)) + len(shape)
@@ -221,23 +229,15 @@ class IntegerGraph:
         return self.b.node("Cast", [index], self.name(value), g.shape(value), attributes=to)
 
 
-def decides(node: ir.Node) -> bool:
-    """Whether the node picks the largest of several scores."""
-    return node.op_type in ("ArgMax", "TopK")
-
-
 def keys(graph: IntegerGraph, node: ir.Node) -> tuple[ir.Value, Ints, Ints] | None:
     """The scores that ArgMax or TopK decides over and (scale, offset) that order their integers.
 
-    Softmax in front of the decision changes no order and is passed over. With real scores
+    Softmax in front of the decision is passed over where it changes no order. With real scores
     ``s_c q + b_c`` and all s_c multiples m_c of one s, they are ordered like ``m_c q + b_c / s``;
     the fractions of ``b_c / s`` are replaced by their ranks. None where the scales are in no ratio
     of small integers: then the host decides.
     """
-    value = node.inputs[0]
-    while value is not None and (producer := value.producer()) and producer.op_type == "Softmax":
-        value = producer.inputs[0]
-    assert value is not None
+    value = scores_of(node)
     if node.op_type == "TopK" and (
         node.outputs[0].uses() or node.outputs[0] in graph.model.graph.outputs
     ):
@@ -247,15 +247,17 @@ def keys(graph: IntegerGraph, node: ir.Node) -> tuple[ir.Value, Ints, Ints] | No
         return None
     base = rational_gcd(range_.scale.values)
     multiples = range_.scale.values / base
-    if any(m > _MAX_MULTIPLE for m in np.ravel(multiples)):
-        return None
     offsets = range_.bias.values / base
-    whole = np.vectorize(lambda x: x.numerator // x.denominator, otypes=[np.int64])(offsets)
-    rest = np.ravel(offsets - whole)
+    if any(m > _MAX_MULTIPLE for m in np.ravel(multiples)) or any(
+        abs(m) > _MAX_OFFSET for m in np.ravel(offsets)
+    ):
+        return None
+    floors = np.vectorize(lambda x: x.numerator // x.denominator, otypes=[np.int64])(offsets)
+    rest = np.ravel(offsets - floors)
     ranks = {fraction: i for i, fraction in enumerate(sorted(set(rest.tolist())))}
-    rank = np.array([ranks[fraction] for fraction in rest.tolist()]).reshape(np.shape(whole))
+    rank = np.array([ranks[fraction] for fraction in rest.tolist()]).reshape(np.shape(floors))
     scale = np.asarray(multiples, object).astype(np.int64) * len(ranks)
-    return value, scale, whole * len(ranks) + rank
+    return value, scale, floors * len(ranks) + rank
 
 
 def weights_type(matrix: Ints, low: int, high: int) -> str:

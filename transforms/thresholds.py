@@ -18,11 +18,14 @@ from sira.errors import SiraError
 from sira.ops import rule_of
 from sira.scaled import Ints, ScaledInt
 from sira.tail import Tail, decide, evaluate, find_tail
-from transforms.builder import float32
+from transforms.builder import whole
 from transforms.integer_graph import IntegerGraph
 
 _MAX_ENUMERATED = 2**22
 """Values up to which a tail that is not monotone by its operators is tried out in full."""
+
+_MAX_LEVELS = 2**12
+"""Thresholds a channel may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +61,9 @@ def _multithreshold(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
     value = graph.core(tail.source)
     if (steps.sign < 0).any():
         column = steps.sign.reshape((-1,) + (1,) * (len(shape) - 1 - steps.axis))
-        factor = b.constant(f"{name}_sign", float32(column))
+        factor = b.constant(f"{name}_sign", whole(column))
         value = b.node("Mul", [value, factor], f"{name}_flipped", shape)
-    thresholds = b.constant(f"{name}_thresholds", float32(steps.thresholds))
+    thresholds = b.constant(f"{name}_thresholds", whole(steps.thresholds))
     attributes: dict[str, object] = {
         "out_dtype": smallest_type(steps.base, steps.base + steps.thresholds.shape[1]),
         "out_scale": 1.0,
@@ -93,11 +96,19 @@ def staircase(tail: Tail, ranges: Ranges) -> Staircase:
         """Quantizer outputs (P, C) at the integers ``sign * m``, m of shape (P, C)."""
         q = (m * sign).reshape((-1,) + (1,) * axis + column)
         point = ScaledInt(q, q, source.scale, source.bias)
-        return np.asarray(decide(tail, ranges, point)).reshape(len(m), channels)
+        return decide(tail, ranges, point).reshape(len(m), channels)
 
     first, last = np.where(sign > 0, lo, -hi), np.where(sign > 0, hi, -lo)
     ends = level(np.stack([first, last]))
     base, top = int(ends[0].min()), int(ends[1].max())
+    if top - base > _MAX_LEVELS:
+        raise SiraError(
+            "too many levels for thresholds",
+            where=g.describe(tail.nodes[-1]),
+            expected=f"up to {_MAX_LEVELS}",
+            found=str(top - base),
+            remedy="quantize to fewer bits",
+        )
     levels = np.arange(base + 1, max(top, base + 1) + 1)[:, None]
     low = np.broadcast_to(first, (len(levels), channels)).copy()
     high = np.broadcast_to(last + 1, (len(levels), channels)).copy()
@@ -170,7 +181,7 @@ def _tried(
     q = np.minimum(lo + np.arange(span)[:, None], hi)
     points = q.reshape((-1,) + (1,) * (rank - len(column)) + column)
     levels = decide(tail, ranges, ScaledInt(points, points, source.scale, source.bias))
-    steps = np.diff(np.asarray(levels).reshape(span, -1), axis=0)
+    steps = np.diff(levels.reshape(span, -1), axis=0)
     rises, falls = (steps >= 0).all(axis=0), (steps <= 0).all(axis=0)
     if not (rises | falls).all():
         raise error

@@ -27,6 +27,11 @@ def _softmax(node: ir.Node, args: Args) -> list[Arg]:
     return [bounds.because(f"{g.describe(node)} is not affine")]
 
 
+def decides(node: ir.Node) -> bool:
+    """Whether the node picks the largest of several scores."""
+    return node.op_type in ("ArgMax", "TopK")
+
+
 def scores_of(node: ir.Node) -> ir.Value:
     """What ArgMax or TopK decides over: its operand, or what a Softmax in front of it reads.
 
@@ -60,21 +65,22 @@ def axis_of(node: ir.Node, rank: int) -> int:
     return axis if axis < 0 else axis - rank
 
 
-def argmax(x: Arg, axis: int) -> Ints | None:
-    """Index of the largest value of a point along ``axis``; None where x is a range."""
+def argmax(x: Arg, axis: int, shape: Shape) -> Ints | None:
+    """Index of the largest value along ``axis`` of a tensor of ``shape``; None if not certain."""
     y = numbers(x)
     if isinstance(y, Exact):
-        return np.asarray(np.expand_dims(np.argmax(y.values, axis=axis), axis), np.int64)
-    if isinstance(x, ScaledInt) and not x.is_point:
-        return None
-    lo, hi = (np.broadcast_to(b, y.shape) for b in (y.lo, y.hi))
+        values = np.broadcast_to(y.values, np.broadcast_shapes(y.shape, shape))
+        return np.asarray(np.expand_dims(np.argmax(values, axis=axis), axis), np.int64)
+    lo, hi = (np.broadcast_to(b, np.broadcast_shapes(y.shape, shape)) for b in (y.lo, y.hi))
     best = np.expand_dims(np.argmax(lo, axis=axis), axis)
     rivals = (hi >= np.take_along_axis(lo, best, axis)).sum(axis=axis) > 1
     if np.array_equal(lo, hi) or not rivals.any():
         return best
-    if isinstance(x, ScaledInt) and isinstance(x.scale, Exact) and isinstance(x.bias, Exact):
-        return argmax(x.exact, axis)
-    return None
+    match x:
+        case ScaledInt(scale=Exact(), bias=Exact()) if x.is_point:
+            return argmax(x.exact, axis, shape)
+        case _:
+            return None
 
 
 def _argmax(node: ir.Node, args: Args) -> list[Arg]:
@@ -88,7 +94,7 @@ def _argmax(node: ir.Node, args: Args) -> list[Arg]:
         )
     shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
     axis = axis_of(node, len(shape))
-    q = None if isinstance(args[0], Interval) else argmax(args[0], axis)
+    q = argmax(args[0], axis, shape)
     if q is None:
         return [ScaledInt.integers(0, shape[axis] - 1)]
     if not g.attribute(node, "keepdims", 1):
@@ -110,7 +116,7 @@ def _topk(node: ir.Node, args: Args) -> list[Arg]:
     y = numbers(x)
     y = y.interval if isinstance(y, Exact) else y
     top = y.map(lambda b: np.broadcast_to(b, y.shape).max(axis, keepdims=True) if b.ndim else b)
-    q = None if isinstance(x, Interval) else argmax(x, axis)
+    q = argmax(x, axis, shape)
     index = ScaledInt.integers(0, shape[axis] - 1) if q is None else ScaledInt.integers(q, q)
     return [top.because(f"{g.describe(node)}: the largest of several tensors' values"), index]
 
