@@ -15,6 +15,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.datatypes import InputSpec, IntegerType, parse_datatype, twos_complement_bits
+from sira.errors import SiraError
 from sira.load import annotation
 from sira.ops import Constant, rule_of
 from sira.ops.matmul import gemm_weights
@@ -51,7 +52,15 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
     x, w = node.inputs[:2]
     assert x is not None and w is not None
     constant = ranges[w]
-    assert isinstance(constant, Constant) and constant.scaled is not None
+    assert isinstance(constant, Constant)
+    if constant.scaled is None or ranges.scaled(x) is None:
+        raise SiraError(
+            f"the {'weights are' if constant.scaled is None else 'input is'} not quantized",
+            where=g.describe(node),
+            expected="integer weights and integer inputs with a scale",
+            found=f"floating point in {g.name(w if constant.scaled is None else x)}",
+            remedy="quantize it, or cut the model in front of this layer",
+        )
     if node.op_type == "Gemm":
         constant = gemm_weights(node, constant)
     assert constant.scaled is not None

@@ -87,7 +87,13 @@ class IntegerGraph:
             bias = self.b.constant(f"{name}_bias", float32(range_.bias_float))
             scaled = self.b.node("Mul", [result, scale], f"{name}_scaled", shape)
             return self.b.node("Add", [scaled, bias], f"{name}_real", shape)
-        assert node is not None
+        if node is None:
+            raise SiraError(
+                "the model neither quantizes nor annotates its input",
+                where=f"input {name}",
+                expected="a quantizer behind it, or a declaration of what the host sends",
+                remedy=f"declare it, for example with --input {name}=UINT8,scale=1/255",
+            )
         inputs = [None if v is None else self._operand(v) for v in node.inputs]
         outputs = self.b.copy(node, inputs)
         self._reals.update(zip(node.outputs, outputs, strict=True))

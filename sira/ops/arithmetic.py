@@ -120,7 +120,7 @@ def _add_scaled(a: ScaledInt, b: ScaledInt) -> ScaledInt | None:
     n = lcm(*(r.denominator for r in ratio.values.ravel()))
     if n > _MAX_MULTIPLE or any(r * n > _MAX_MULTIPLE for r in ratio.values.ravel()):
         return None
-    m = (ratio.values * n).astype(np.int64)
+    m = np.asarray(ratio.values * n).astype(np.int64)  # a single Fraction is no array
     return ScaledInt.of(
         a.lo * m + b.lo * n, a.hi * m + b.hi * n, b.scale / Exact.of(n), a.bias + b.bias
     )
