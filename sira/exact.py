@@ -15,7 +15,6 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-import mpmath
 import numpy as np
 from mpmath import iv
 from numpy.typing import ArrayLike, NDArray
@@ -64,7 +63,8 @@ class Enclosure:
 
     @property
     def bounds(self) -> tuple[Fraction, Fraction]:
-        return _fraction(self.mpi.a), _fraction(self.mpi.b)
+        low, high = self.mpi._mpi_  # converting to mpmath.mpf would round to its own precision
+        return _fraction(low), _fraction(high)
 
     def __neg__(self) -> Enclosure:
         return Enclosure(-self.mpi, self.irrational)
@@ -250,7 +250,10 @@ def _iv_tanh(x: Any) -> Any:
 
 
 def _fraction(x: Any) -> Fraction:
-    sign, mantissa, exponent, _ = mpmath.mpf(x)._mpf_
+    """The number of mpmath's (sign, mantissa, exponent, bits); infinities are beyond float64."""
+    sign, mantissa, exponent, _ = x
+    if not mantissa and exponent:
+        raise Undecided
     value = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
     return -value if sign else value
 

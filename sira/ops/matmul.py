@@ -66,11 +66,11 @@ def integer_mac(x: ScaledInt, weights: Constant) -> IntegerMac | str:
     assert isinstance(w.scale, Exact)
     along_k = _along_last(x.scale)
     if along_k is None:
-        return "the input's scale is irrational and differs along the summed axis"
+        return "the input's scale is irrational or differs from row to row"
     scale_w = w.scale.map(lambda a: np.broadcast_to(a, matrix.shape) if a.ndim else a)
     if along_k.size == 1 and _constant_rows(scale_w):
         columns = scale_w.map(lambda a: a[0] if a.ndim else a)
-        scale: Real = multiply(x.scale.map(lambda a: a.reshape(())), columns)
+        scale: Real = multiply(x.scale.map(lambda a: a.ravel()[0]), columns)
     else:
         if not isinstance(x.scale, Exact):
             return "the input's scale is irrational"
@@ -119,7 +119,9 @@ def _along_last(scale: Real) -> NDArray[Any] | None:
     if isinstance(scale, Interval):
         return np.ones(1, object) if scale.lo.size == 1 else None
     values = scale.values
-    return values.ravel() if values.size == 1 or values.size == values.shape[-1] else None
+    if values.size and (values == values.ravel()[0]).all():
+        return values.ravel()[:1]
+    return values.ravel() if values.size == values.shape[-1] else None
 
 
 def _constant_rows(scale: Exact) -> bool:
@@ -130,22 +132,19 @@ def _bias_through(x: ScaledInt, weights: Constant, k: int) -> Real:
     """What the bias of the input adds to every output channel: ``bias @ weights``."""
     w = weights.scaled
     assert w is not None and isinstance(w.scale, Exact)
-    if isinstance(x.bias, Interval):
-        bias = x.bias.map(lambda a: np.broadcast_to(a, (k,)) if a.ndim == 0 else a)
+    bias = x.bias.map(lambda a: np.broadcast_to(a, (*a.shape[:-1], k)))
+    if isinstance(bias, Interval):
         return interval_matmul(bias, weights.real.interval)
-    if all(b == 0 for b in x.bias.values.ravel()):
+    if all(b == 0 for b in bias.values.ravel()):
         return ZERO
-    bias_k = np.broadcast_to(x.bias.values.reshape(-1), (k,))
-    if _constant_rows(w.scale):
-        common = lcm(*(b.denominator for b in bias_k))
-        numerators = np.array([b.numerator * (common // b.denominator) for b in bias_k], object)
-        if (bias_k == bias_k[0]).all():
-            sums = w.lo.sum(axis=0).astype(object) * numerators[0]
-        else:
-            sums = numerators @ w.lo.astype(object)
-        columns = w.scale.map(lambda a: a[0] if a.ndim == 2 else a)
-        return Exact.of(sums) * columns / Exact.of(common)
-    return Exact(bias_k @ weights.real.values)
+    if not _constant_rows(w.scale):
+        return Exact(bias.values @ weights.real.values)
+    columns = w.scale.map(lambda a: a[0] if a.ndim == 2 else a)
+    if (bias.values == bias.values[..., :1]).all():  # the usual case: one bias, one sum a channel
+        return Exact(bias.values[..., :1]) * Exact.of(w.lo.sum(axis=0)) * columns
+    common = lcm(*(b.denominator for b in bias.values.ravel()))
+    numerators = (bias * Exact.of(common)).values
+    return Exact(numerators @ w.lo.astype(object)) * columns / Exact.of(common)
 
 
 def _matmul(node: ir.Node, args: Args) -> list[Arg]:
