@@ -49,6 +49,7 @@ module thresholding #(
   if (Rows > 1) begin : gen_rows
     // The counter runs one row ahead, so that no logic but the memories hangs on row_q.
     logic [RowBits-1:0] row_q, next_q;
+    initial row_q = '0;  // see thresholding_stage
     always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
         row_q  <= '0;

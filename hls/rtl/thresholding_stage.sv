@@ -93,6 +93,13 @@ module thresholding_stage #(
     end
   end
 
+  // Yosys moves an address register without an initial value behind the memory, where the memory
+  // can no longer merge into the comparator.
+  initial begin
+    row_o   = '0;
+    count_o = '0;
+  end
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_o <= 1'b0;
     else if (enable_i) valid_o <= valid;
