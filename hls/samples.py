@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,11 @@ def draw(model: ir.Model, ranges: Ranges, count: int, seed: int = 0) -> Samples:
 
 def read(path: Path, shape: tuple[int, ...], count: int | None) -> Samples:
     """The first ``count`` samples of an .npz file for an input of this shape."""
-    where = f"--verify-data {path}"
+    where = f"samples {path}"
     try:
-        with np.load(path) as data:
+        with zipfile.ZipFile(path), np.load(path) as data:
             found = {k: np.asarray(data[k]) for k in ("x", "y") if k in data}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise SiraError(
             "cannot be read",
             where=where,
@@ -66,10 +67,12 @@ def read(path: Path, shape: tuple[int, ...], count: int | None) -> Samples:
             expected=f"x of shape (samples, {', '.join(map(str, shape[1:]))})",
             found="no x" if x is None else f"x of shape {x.shape}",
         )
+    if x.dtype.kind not in "biuf":
+        raise SiraError("x holds no numbers", where=where, expected="float32", found=str(x.dtype))
     if not np.isfinite(x).all():
         raise SiraError("x holds NaN or infinity", where=where, expected="finite numbers")
-    if "y" in found and len(found["y"]) != len(x):
-        lengths = f"{len(x)} and {len(found['y'])}"
+    if "y" in found and found["y"].size != len(x):
+        lengths = f"{len(x)} and {found['y'].size}"
         raise SiraError("x and y must be of one length", where=where, found=lengths)
     found["x"] = x.astype(np.float32)
     return {k: v[:count] for k, v in found.items()}

@@ -1,19 +1,25 @@
 """The command lines: sira-compile and sira-verify.
 
-Exit status: 0 done and verified, 1 a difference was found, 2 bad input.
+Exit status: 0 done and verified, 1 a difference was found, 2 bad input, 3 a fault of sira's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from sira.errors import SiraError
+
+if TYPE_CHECKING:
+    from hls.checks import Check
 
 _ERRORS = Console(stderr=True)
 
@@ -42,6 +48,14 @@ def _guarded(run: Callable[[], int], debug: bool) -> int:
     except KeyboardInterrupt:
         _ERRORS.print("interrupted")
         return 130
+    except Exception as error:  # never status 1, which means that the hardware is wrong
+        if debug:
+            raise
+        text = f"{type(error).__name__}: {error}; --debug shows where, please report it"
+        _ERRORS.print(
+            f"[bold red]internal error:[/] {_plain(text)}", soft_wrap=True, highlight=False
+        )
+        return 3
 
 
 def _plain(text: str) -> str:
@@ -131,7 +145,7 @@ def _compile(arguments: argparse.Namespace) -> int:
     text = arguments.acc_bits
     options = Options(
         output=arguments.output,
-        acc_bits=int(text) if text.lstrip("-").isdigit() else text,
+        acc_bits=int(text) if re.fullmatch(r"-?[0-9]+", text) else text,
         inputs=parse_inputs(arguments.input, proto),
         folding=read_folding(arguments.folding) if arguments.folding else None,
         target_cycles=(
@@ -150,8 +164,9 @@ def _compile(arguments: argparse.Namespace) -> int:
             options,
             lambda what: status.update(f"{Path(arguments.model).name}: {what}"),
         )
-    _show(result.report, Console())
-    Console().print(f"report: {result.directory / 'report.md'}", soft_wrap=True, highlight=False)
+    console = _console()
+    _show(result.report, console)
+    console.print(f"report: {result.directory / 'report.md'}", soft_wrap=True, highlight=False)
     return 0 if result.passed else 1
 
 
@@ -165,44 +180,53 @@ def _verify(arguments: argparse.Namespace) -> int:
             junit=arguments.junit,
             progress=lambda what: status.update(f"verify: {what}"),
         )
-    _checks(verification.checks, Console())
+    console = _console()
+    _checks(verification.checks, console)
+    verdict = "[green]verified[/]" if verification.passed else "[bold red]DIFFERENT[/]"
+    console.print(f"{verdict}: {verification.samples} samples")
     return 0 if verification.passed else 1
+
+
+def _console() -> Console:
+    """Standard output; as wide as the tables need where it is a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+def _table(*columns: str, left: Sequence[str]) -> Table:
+    """A light table whose columns are right-aligned unless they are listed in ``left``."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "left" if column in left else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=justify == "right")
+    return table
 
 
 def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
     """The report's essence in a terminal."""
-    table = Table(title=report["model"], title_justify="left")
-    for column in (
-        "layer",
-        "K x N",
-        "folding",
-        "cycles",
-        "accumulator",
-        "bits",
-        "weights x datatype",
-    ):
-        table.add_column(column, justify="left" if column == "layer" else "right")
     synthesised = report["options"]["synth"] != "none"
-    table.add_column("LUT est.", justify="right")
-    if synthesised:
-        table.add_column("LUT yosys", justify="right")
+    table = _table(
+        *("layer", "K x N", "PE", "SIMD", "cycles", "accumulator", "bits", "usual", "LUT\nest."),
+        *(["LUT\nyosys"] if synthesised else []),
+        left=["layer"],
+    )
     for entry in report["layers"]:
-        a = entry["accumulator"]
-        resources = entry["resources"]
+        a, folding, resources = entry["accumulator"], entry["folding"], entry["resources"]
         row = [
             entry["name"],
-            f"{entry['k']} x {entry['n']}" if entry["k"] else str(entry["n"]),
-            " ".join(f"{k}={v}" for k, v in entry["folding"].items() if v),
-            str(entry["cycles"]),
-            f"{a['lo']}..{a['hi']}" if a else "",
-            str(a["bits"]) if a else "",
-            str(a["bits_weights_datatype"]) if a else "",
-            str(resources["estimate"]["lut"]),
+            f"{entry['k']} x {entry['n']}" if entry["k"] else entry["n"],
+            folding.get("pe") or folding.get("lanes"),
+            folding.get("simd"),
+            entry["cycles"],
+            f"{a['lo']}..{a['hi']}" if a else None,
+            a["bits"] if a else None,
+            a["bits_weights_datatype"] if a else None,
+            resources["estimate"]["lut"],
         ]
         if synthesised:
-            row.append(str(resources["synthesis"]["lut"]))
-        table.add_row(*row)
+            row.append(resources["synthesis"]["lut"])
+        table.add_row(*("" if cell is None else _plain(str(cell)) for cell in row))
     console.print(table)
+    console.print(_totals(report), highlight=False)
     verification = report["verification"]
     if verification is None:
         console.print("[yellow]not verified[/] (--verify 0)")
@@ -227,22 +251,38 @@ def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
         )
     for check in verification["checks"]:
         if check["mismatches"]:
-            console.print(
-                f"[red]{check['name']}[/]: {check['mismatches']} of {check['compared']} differ; "
-                f"{check['detail']}"
-            )
+            what = f"{check['mismatches']} of {check['compared']} differ; {check['detail']}"
+            console.print(f"[red]{_plain(check['name'])}[/]: {_plain(what)}")
 
 
-def _checks(checks: Sequence, console: Console) -> None:  # type: ignore[type-arg]
-    table = Table()
-    for column in ("check", "compared", "mismatches", "detail"):
-        table.add_column(
-            column, justify="right" if column in ("compared", "mismatches") else "left"
-        )
+def _totals(report: dict) -> str:  # type: ignore[type-arg]
+    """Accumulator bits and LUTs of the whole design."""
+    t = report["totals"]
+    whole = t["resources"]["synthesis_whole_design"]
+    lut = (
+        f"{whole['lut']} LUT, {whole['ff']} FF, {whole['dsp']} DSP, {whole['bram18']} BRAM18 "
+        f"({whole['tool']})"
+        if whole
+        else f"about {t['resources']['estimate']['lut']} LUT (estimate)"
+    )
+    return (
+        f"accumulators: {t['accumulator_bits']} bits over all channels, "
+        f"{t['accumulator_bits_weights_datatype']} as usual (exact weights x datatype)\n"
+        f"design: {lut}"
+    )
+
+
+def _checks(checks: Sequence[Check], console: Console) -> None:
+    table = _table(
+        "check", "compared", "mismatches", "first difference", left=("check", "first difference")
+    )
     for check in checks:
         colour = "red" if check.mismatches else "green"
         table.add_row(
-            check.name, str(check.compared), f"[{colour}]{check.mismatches}[/]", check.detail
+            _plain(check.name),
+            str(check.compared),
+            f"[{colour}]{check.mismatches}[/]",
+            _plain(check.detail),
         )
     console.print(table)
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -174,13 +174,24 @@ def compile(
     if options.output.exists() and not options.output.is_dir():
         raise SiraError("not a folder", where=f"-o {options.output}", remedy="choose another name")
     parent = options.output.resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".sira-", dir=parent))
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".sira-", dir=parent))
+    except OSError as error:
+        raise SiraError(
+            "cannot be written", where=f"-o {options.output}", found=str(error)
+        ) from error
     try:
         result = _compile(model, name, options, work, watch)
         _publish(work, options.output)
-    finally:
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # they hold somebody else's files by now
+            for folder in missing:
+                folder.rmdir()
+        raise
+    work.rmdir()
     return result
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
-
+from hls.samples import read as read_samples
 from hls.verify import Verification, verify
+from sira import graph as g
 from sira.datatypes import InputSpec, parse_input
 from sira.driver import Options, Progress, build_dataflow, subject, transform
 from sira.errors import SiraError
@@ -30,6 +30,8 @@ def reverify(
     """
     report = _report(directory)
     recorded = report["options"]
+    if junit is not None and not junit.resolve().parent.is_dir():
+        raise SiraError("no such folder", where=f"--junit {junit}", remedy="create it first")
     inputs = {name: _spec(spec) for name, spec in recorded["inputs"].items()}
     options = Options(
         acc_bits=recorded["acc_bits"],
@@ -48,16 +50,24 @@ def reverify(
         )
     front = transform(read(directory / "stages" / "01_loaded.onnx"), inputs, report["model"])
     lowered = build_dataflow(front, options)
-    with np.load(samples) as data:
-        recorded_samples = {name: data[name] for name in data.files}
-    result = verify(
-        subject(front, lowered),
-        recorded_samples,
-        rtl=directory / "rtl" if options.backend != "hls" else None,
-        hls=directory / "hls" if options.backend != "verilog" else None,
-        progress=progress or (lambda what: None),
-        seed=seed,
-    )
+    shape = g.shape(front.loaded.graph.inputs[0])
+    try:
+        result = verify(
+            subject(front, lowered),
+            read_samples(samples, shape, None),
+            rtl=directory / "rtl" if options.backend != "hls" else None,
+            hls=directory / "hls" if options.backend != "verilog" else None,
+            progress=progress or (lambda what: None),
+            seed=seed,
+        )
+    except RuntimeError as error:  # Verilator or g++ refuses the files
+        raise SiraError(
+            "the design cannot be simulated",
+            where=str(directory),
+            expected="the files that sira-compile wrote",
+            found=str(error),
+            remedy="compile the model again",
+        ) from error
     if junit is not None:
         junit.write_text(junit_xml(report["model"], result))
     return result
@@ -75,6 +85,13 @@ def _report(directory: Path) -> dict[str, Any]:
             found=str(error),
             remedy="run sira-compile first",
         ) from error
+    if not isinstance(contents, dict) or not {"model", "options"} <= contents.keys():
+        raise SiraError(
+            "not a report of sira-compile",
+            where=str(path),
+            expected="model, options",
+            remedy="compile the model again",
+        )
     return contents
 
 

@@ -56,7 +56,7 @@ def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
                 where=g.describe(node),
                 expected="one computed operand",
                 found=", ".join(g.name(v) for v in inputs),
-                remedy="quantize each operand so that their scales agree",
+                remedy="there is no hardware for it yet: cut the model in front of it",
             )
         shared = len(set(g.consumers(value))) > 1
         if nodes and rule_of(node).kind == "quantizer" and (shared or not through_quantizers):
