@@ -22,8 +22,9 @@ from hls.layers.thresholding import Thresholding
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.errors import SiraError
+from sira.exact import Exact
 from sira.ops import Constant
-from sira.scaled import ScaledInt
+from sira.scaled import Real, ScaledInt
 
 _LAYERS = (
     ("MatMul",),
@@ -149,9 +150,8 @@ def _matrix_vector(
     weights = _integers(ranges, node, 1)  # (K, N)
     range_ = _scaled(ranges, node.outputs[0])
     k, n = weights.shape
-    lo, hi = (
-        np.broadcast_to(q, (n,)) if q.ndim < 2 else q.reshape(n) for q in (range_.lo, range_.hi)
-    )
+    unit = _whole(range_.scale)  # weights that share a factor move the accumulator in such steps
+    lo, hi = (np.broadcast_to(q.reshape(-1), (n,)) * unit for q in (range_.lo, range_.hi))
     offset = np.broadcast_to(wire.offset, (k,))
     window = max(int(span).bit_length() for span in (hi - lo).tolist())
     layer = MatrixVector(
@@ -221,6 +221,11 @@ def _integers(ranges: Ranges, node: ir.Node, index: int) -> Ints:
     arg = ranges[value]
     assert isinstance(arg, Constant) and arg.scaled is not None
     return arg.scaled.lo
+
+
+def _whole(scale: Real) -> Ints:
+    assert isinstance(scale, Exact) and all(s.denominator == 1 for s in scale.values.ravel())
+    return scale.values.astype(np.int64)
 
 
 def _scaled(ranges: Ranges, value: ir.Value) -> ScaledInt:

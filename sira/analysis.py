@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.datatypes import InputSpec, parse_datatype
@@ -18,6 +21,9 @@ from sira.interval import Interval
 from sira.load import annotation
 from sira.ops import Arg, Constant, rule_of
 from sira.scaled import ScaledInt, Value
+
+RANGE = "sira.range"
+"""Key of an input's metadata: "lo hi", the integers that the host sends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +63,16 @@ def analyze(model: ir.Model, inputs: Mapping[str, InputSpec] | None = None) -> R
 
 def evaluate_node(node: ir.Node, arguments: list[Arg | None]) -> list[Arg]:
     """Apply the rule of a node; what only constants flow into stays a constant."""
-    results = rule_of(node).evaluate(node, arguments)
+    rule = rule_of(node)
+    if any(not isinstance(a, Constant | None) for a in arguments[rule.operands :]):
+        raise SiraError(
+            "a parameter is computed from the input",
+            where=g.describe(node),
+            expected="constants behind the first operand",
+            found=", ".join(g.name(v) for v in g.dynamic_inputs(node)),
+            remedy="export the model with static quantization",
+        )
+    results = rule.evaluate(node, arguments)
     if all(a is None or isinstance(a, Constant) for a in arguments):
         return [_as_constant(node, r) for r in results]
     return [_with_reason(node, r) for r in results]
@@ -66,15 +81,23 @@ def evaluate_node(node: ir.Node, arguments: list[Arg | None]) -> list[Arg]:
 def constants(graph: ir.Graph) -> dict[str, Arg]:
     """The initializers."""
     return {
-        name: Constant(value.const_value.numpy())
+        name: Constant(_plain(value.const_value.numpy()))
         for name, value in graph.initializers.items()
         if value.const_value is not None
     }
 
 
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Types of 4 bits, which numpy does not know, as int8."""
+    return array.astype(np.int8) if array.dtype.name in ("int4", "uint4") else array
+
+
 def input_range(value: ir.Value, spec: InputSpec | None) -> Value:
     """The range of a graph input: declared, annotated, or all real numbers."""
     where = f"input {g.name(value)}"
+    if spec is None and RANGE in value.metadata_props:
+        lo, hi = map(int, value.metadata_props[RANGE].split())
+        return ScaledInt.integers(lo, hi)
     if spec is None and (text := annotation(value)) and text != "FLOAT32":
         spec = InputSpec(parse_datatype(text, where))
     if spec is not None:

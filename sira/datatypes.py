@@ -71,6 +71,8 @@ def parse_datatype(text: str, where: str) -> IntegerType:
 
 def smallest_type(lo: int, hi: int) -> str:
     """The name of the smallest integer datatype that holds ``lo..hi``."""
+    if (lo, hi) == (-1, 1):
+        return "TERNARY"
     if lo >= 0:
         return "BINARY" if hi <= 1 else f"UINT{hi.bit_length()}"
     return f"INT{twos_complement_bits(lo, hi)}"

@@ -19,6 +19,9 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.ops import RULES, rule_of
 
+_DTYPES = {"ArgMax": ir.DataType.INT64}
+"""Types of outputs where they are not float32 and the file does not say so."""
+
 _CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 
 
@@ -63,6 +66,7 @@ def prepare(proto: onnx.ModelProto, where: str = "model") -> ir.Model:
     repaired = repair(proto)
     _check_inputs(repaired.graph, where)
     _check_constants(repaired.graph)
+    _check_tensors(repaired.graph)
     try:
         model = ir.from_proto(repaired)
         model.graph.sort()
@@ -143,6 +147,24 @@ def _check_inputs(graph: onnx.GraphProto, where: str) -> None:
         )
 
 
+def _check_tensors(graph: onnx.GraphProto) -> None:
+    """Everything that is read must be made."""
+    made = {v.name for v in graph.input} | {t.name for t in graph.initializer} | {""}
+    made |= {name for node in graph.node for name in node.output}
+    for reader in graph.node:
+        for name in reader.input:
+            if name not in made:
+                raise SiraError(
+                    f"tensor {name} comes from nowhere",
+                    where=f"{reader.op_type} {reader.name or reader.output[0]}",
+                    expected="an initializer, a graph input or the output of a node",
+                    remedy="export the model again",
+                )
+    for output in graph.output:
+        if output.name not in made:
+            raise SiraError("no node makes this graph output", where=f"output {output.name}")
+
+
 def _check_constants(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         contents = numpy_helper.to_array(tensor)
@@ -202,7 +224,7 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
         for output, shape in zip(node.outputs, rule.shapes(node, shapes, constants), strict=False):
             output.shape = ir.Shape(shape)
             if output.dtype is None:
-                output.dtype = ir.DataType.FLOAT
+                output.dtype = _DTYPES.get(node.op_type, ir.DataType.FLOAT)
 
 
 def _shape_slice(node: ir.Node) -> NDArray[Any]:
@@ -251,7 +273,12 @@ def _replace(graph: ir.Graph, node: ir.Node, contents: list[NDArray[Any]]) -> No
     outputs = list(node.outputs)
     names = [g.name(v) for v in outputs]
     is_output = [v in graph.outputs for v in outputs]
-    assert not any(is_output), "a graph output is constant"
+    if any(is_output):
+        raise SiraError(
+            "a graph output does not depend on the input",
+            where=g.describe(node),
+            remedy="remove the output from the model",
+        )
     for output, name, array in zip(outputs, names, contents, strict=True):
         output.name = f"{name}__folded"
         constant = ir.Value(

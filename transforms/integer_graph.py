@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis import RANGE, Ranges
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
 from sira.exact import Exact, rational_gcd
@@ -172,7 +172,9 @@ class IntegerGraph:
         """An input of the integer graph: integers that the host sends."""
         range_ = self.scaled(value)
         result = self.b.input(g.name(value), g.shape(value))
-        annotate(result, smallest_type(int(range_.lo.min()), int(range_.hi.max())))
+        lo, hi = int(range_.lo.min()), int(range_.hi.max())
+        annotate(result, smallest_type(lo, hi))
+        result.metadata_props[RANGE] = f"{lo} {hi}"  # the type may hold more
         return result
 
     def quantized_by_host(self, source: ir.Value) -> bool:

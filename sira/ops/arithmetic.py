@@ -149,8 +149,8 @@ def _falling(node: ir.Node, args: Args) -> Ints | None:
     return np.asarray(-1)
 
 
-register("Add", rule=OpRule("elementwise", _add, same_shape, _slope_of_sum))
-register("Sub", rule=OpRule("elementwise", _sub, same_shape, _slope_of_difference))
-register("Mul", rule=OpRule("elementwise", _mul, same_shape, _slope_of_product))
-register("Div", rule=OpRule("elementwise", _div, same_shape, _slope_of_quotient))
+register("Add", rule=OpRule("elementwise", _add, same_shape, _slope_of_sum, operands=2))
+register("Sub", rule=OpRule("elementwise", _sub, same_shape, _slope_of_difference, operands=2))
+register("Mul", rule=OpRule("elementwise", _mul, same_shape, _slope_of_product, operands=2))
+register("Div", rule=OpRule("elementwise", _div, same_shape, _slope_of_quotient, operands=2))
 register("Neg", rule=OpRule("elementwise", _neg, first_shape, _falling))

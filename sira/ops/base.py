@@ -91,12 +91,14 @@ class OpRule:
     elements; "mac" multiplies by constant weights and sums.
     ``slope``: for the first two kinds the sign of the slope with respect to the dynamic input,
     per channel (1 rising, -1 falling, 0 constant), or None where the function is not monotone.
+    ``operands``: how many inputs may be computed; those behind them must be constant.
     """
 
     kind: Kind
     evaluate: Evaluate
     shapes: ShapeRule
     slope: Slope | None = None
+    operands: int = 1
 
 
 RULES: dict[str, OpRule] = {}

@@ -239,5 +239,5 @@ def _gemm_shapes(
     return [(a[0], b[1])]
 
 
-register("MatMul", rule=OpRule("mac", _matmul, _matmul_shapes))
-register("Gemm", rule=OpRule("mac", _gemm, _gemm_shapes))
+register("MatMul", rule=OpRule("mac", _matmul, _matmul_shapes, operands=2))
+register("Gemm", rule=OpRule("mac", _gemm, _gemm_shapes, operands=3))
