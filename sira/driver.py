@@ -243,7 +243,7 @@ def _compile(
         "totals": reports.totals(lowered, layer_entries, synthesis, whole),
         "verification": reports.verification_report(verification),
         "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},
-        "seconds": watch.seconds | (dict(verification.seconds) if verification else {}),
+        "seconds": watch.seconds | _verify_seconds(verification),
         "versions": _versions(),
         "options": _options(options, lowered),
     }
@@ -345,6 +345,11 @@ def _check_names(model: ir.Model, inputs: Mapping[str, InputSpec]) -> None:
             raise SiraError(
                 "no such input", where=f"--input {name}=...", expected=" | ".join(names), found=name
             )
+
+
+def _verify_seconds(verification: Verification | None) -> dict[str, float]:
+    seconds = {} if verification is None else verification.seconds
+    return {f"verify: {name}": spent for name, spent in seconds.items()}
 
 
 def _samples(front: Front, options: Options) -> samples.Samples | None:

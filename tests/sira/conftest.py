@@ -1,0 +1,70 @@
+"""A small network, and one build of it that many tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx_models import Net
+
+import sira
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compiled simulations go to a folder of this test run, so that every run compiles them."""
+    folder = tmp_path_factory.getbasetemp() / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIRA_CACHE", str(folder))
+        yield folder
+
+
+def small_network() -> Net:
+    """8 inputs of 4 bits, 6 neurons of 2 bits, 4 scores; layers ``MatMul_2`` and ``MatMul_6``."""
+    random = np.random.default_rng(5)
+    net = Net((1, 8))
+    x = net.quant("x", 0.125, 4)
+    first = net.quant(random.integers(-4, 4, (8, 6)) * 0.25, 0.25, 3)
+    hidden = net.node("MatMul", x, first)
+    shifted = net.node("Add", hidden, random.normal(0, 0.2, 6).astype(np.float32))
+    quantized = net.quant(shifted, 0.75, 2)
+    second = net.quant(random.integers(-1, 2, (6, 4)) * 0.5, 0.5, 2, narrow=1)
+    net.node("MatMul", quantized, second, output="scores")
+    return net
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "small.onnx"
+    onnx.save(small_network().proto(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_samples(small_model: Path) -> Path:
+    """64 samples over the whole input range, and labels that mean nothing."""
+    random = np.random.default_rng(6)
+    path = small_model.with_name("samples.npz")
+    np.savez(
+        path,
+        x=random.uniform(-1, 1, (64, 8)).astype(np.float32),
+        y=random.integers(0, 4, 64),
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_result(
+    small_model: Path, small_samples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> sira.Result:
+    """The network compiled with both back ends and verified. Do not change its folder."""
+    options = sira.Options(
+        output=tmp_path_factory.mktemp("build") / "small",
+        verify_data=small_samples,
+        backend="both",
+        target_cycles=24,
+    )
+    return sira.compile(small_model, options)
