@@ -9,7 +9,7 @@ the bias that the host adds.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -92,7 +92,7 @@ def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Accumula
     while pending:
         node = pending[0]
         if node.op_type == "Reshape" and node.inputs[0] in wires:
-            wires[node.outputs[0]] = wires[node.inputs[0]]
+            wires[node.outputs[0]] = _reshaped(node, wires[node.inputs[0]])
             last = node.outputs[0]
             pending.pop(0)
             continue
@@ -144,6 +144,21 @@ def _layer(
             return _argmax(group, wire, ranges)
 
 
+def _reshaped(node: ir.Node, wire: Wire) -> Wire:
+    """The same wire, its offsets laid out along the last axis of the new shape."""
+    before, after = g.shape(node.inputs[0]), g.shape(node.outputs[0])  # type: ignore[arg-type]
+    rows = np.broadcast_to(wire.offset, before).reshape(-1, after[-1] if after else 1)
+    if (rows != rows[0]).any():
+        raise SiraError(
+            "Reshape mixes channels whose integers start at different offsets",
+            where=g.describe(node),
+            expected="one offset for each position of the last axis",
+            found=f"{before} reshaped to {after}",
+            remedy="quantize in front of it",
+        )
+    return replace(wire, offset=wire.offset if wire.offset.ndim == 0 else rows[0])
+
+
 def _matrix_vector(
     node: ir.Node, wire: Wire, ranges: Ranges, accumulator_bits: AccumulatorBits
 ) -> tuple[Layer, Wire]:
@@ -151,7 +166,8 @@ def _matrix_vector(
     range_ = _scaled(ranges, node.outputs[0])
     k, n = weights.shape
     unit = _whole(range_.scale)  # weights that share a factor move the accumulator in such steps
-    lo, hi = (np.broadcast_to(q.reshape(-1), (n,)) * unit for q in (range_.lo, range_.hi))
+    rows = (np.broadcast_to(q, range_.shape).reshape(-1, n) for q in (range_.lo, range_.hi))
+    lo, hi = (f(q, axis=0) * unit for f, q in zip((np.min, np.max), rows, strict=True))
     offset = np.broadcast_to(wire.offset, (k,))
     window = max(int(span).bit_length() for span in (hi - lo).tolist())
     layer = MatrixVector(

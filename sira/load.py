@@ -208,7 +208,9 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
     for value in graph.initializers.values():
         assert value.const_value is not None
         value.shape = ir.Shape(value.const_value.numpy().shape)
+    names: set[str] = set()
     for node in list(graph):
+        node.name = _unique(node.name, names)
         if node.op_type == "Shape" and node.inputs[0] is not None:
             _replace(graph, node, [_shape_slice(node)])
             continue
@@ -225,6 +227,18 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
             output.shape = ir.Shape(shape)
             if output.dtype is None:
                 output.dtype = _DTYPES.get(node.op_type, ir.DataType.FLOAT)
+
+
+def _unique(name: str | None, taken: set[str]) -> str | None:
+    """``name``, or the first free ``name_2``, ``name_3``, ...; nameless nodes stay so."""
+    if not name:
+        return None
+    free, n = name, 1
+    while free in taken:
+        n += 1
+        free = f"{name}_{n}"
+    taken.add(free)
+    return free
 
 
 def _shape_slice(node: ir.Node) -> NDArray[Any]:

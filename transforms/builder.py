@@ -35,7 +35,7 @@ class Builder:
 
     def input(self, name: str, shape: Sequence[int]) -> ir.Value:
         """A graph input."""
-        value = ir.Input(self.unique(name), ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT))
+        value = ir.val(self.unique(name), ir.DataType.FLOAT, tuple(shape))
         self._inputs.append(value)
         return value
 
