@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from sira.errors import SiraError
 
 if TYPE_CHECKING:
-    from sira.driver import Options, Result, compile
+    from sira.driver import Result, compile
+    from sira.driver_options import Options
     from sira.frontdoor import analyze
 
 _HOMES = {
-    "Options": "sira.driver",
+    "Options": "sira.driver_options",
     "Result": "sira.driver",
     "compile": "sira.driver",
     "analyze": "sira.frontdoor",

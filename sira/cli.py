@@ -138,7 +138,8 @@ def _verify_parser() -> argparse.ArgumentParser:
 
 def _compile(arguments: argparse.Namespace) -> int:
     from hls.fold import DEFAULT_TARGET_CYCLES, read_folding
-    from sira.driver import Options, compile, parse_inputs
+    from sira.driver import compile
+    from sira.driver_options import Options, parse_inputs
     from sira.load import read
 
     proto = read(arguments.model)

@@ -11,7 +11,8 @@ from hls.samples import read as read_samples
 from hls.verify import Verification, verify
 from sira import graph as g
 from sira.datatypes import InputSpec, parse_input
-from sira.driver import Options, Progress, build_dataflow, subject, transform
+from sira.driver_front import Progress, build_dataflow, subject, transform
+from sira.driver_options import Options
 from sira.errors import SiraError
 from sira.load import read
 

@@ -1,0 +1,164 @@
+"""The report as Markdown, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def markdown(report: Json) -> str:
+    """The report for people."""
+    lines = [f"# {report['model']}", ""]
+    t, v = report["totals"], report["verification"]
+    saved = t["accumulator_bits_weights_datatype"] - t["accumulator_bits_window"]
+    lines += [
+        f"- {t['cycles']} cycles a frame at most in one layer"
+        + (
+            f", {v['cycles_per_sample']:g} simulated, {v['cycles_first']} to the first output"
+            if v and v["cycles_first"]
+            else ""
+        ),
+        f"- accumulators: {t['accumulator_bits_window']} bits over all channels, "
+        f"{t['accumulator_bits']} as built, {t['accumulator_bits_weights_datatype']} from exact "
+        f"weights and datatypes ({saved} saved), {t['accumulator_bits_datatype']} from datatypes",
+    ]
+    if v is None:
+        lines.append("- **not verified**: co-simulation was skipped")
+    else:
+        lines.append(
+            f"- verified with {v['tool']} on {v['samples']} samples: {v['mismatches']} mismatches, "
+            f"{v['oracle_mismatches']} oracle mismatches, {v['thresholds_checked']} thresholds "
+            f"checked, float32 agrees on {v['float32_agree']} samples and ties on "
+            f"{v['float32_ties']}"
+        )
+        if v["accuracy"] is not None:
+            lines.append(
+                f"- accuracy {100 * v['accuracy']:.2f} %, of the original model "
+                f"{100 * v['accuracy_original']:.2f} %"
+            )
+    lines += ["", "## Layers", "", _layer_table(report["layers"]), "", "## Resources", ""]
+    lines += [_resource_table(report), "", "## Tensors", "", _tensor_table(report["tensors"]), ""]
+    lines += [
+        "Estimates come from formulas fitted to yosys; synthesis figures are yosys counts, not "
+        "Vivado's. The scripts in `vivado/` were not run with the vendor's tools; the check of "
+        "their syntax and call order with stand-in commands: "
+        + ", ".join(
+            f"`{script}` {found['check']}" for script, found in report["vivado"]["scripts"].items()
+        )
+        + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> str:
+    def line(cells: list[Any]) -> str:
+        return "| " + " | ".join("" if c is None else str(c) for c in cells) + " |"
+
+    return "\n".join([line(header), "|" + "---|" * len(header), *(line(row) for row in rows)])
+
+
+def _layer_table(layers: list[Json]) -> str:
+    rows = []
+    for entry in layers:
+        a = entry["accumulator"]
+        rows.append(
+            [
+                f"`{entry['name']}`",
+                entry["kind"],
+                f"{entry['k']} x {entry['n']}" if entry["k"] else entry["n"],
+                entry["weight_bits"],
+                f"{entry['input']['lo']}..{entry['input']['hi']}",
+                f"{a['lo']}..{a['hi']}" if a else None,
+                a["bits"] if a else None,
+                max(a["bits_window"]) if a else None,
+                max(a["bits_twos_complement"]) if a else None,
+                a["bits_weights_datatype"] if a else None,
+                a["bits_datatype"] if a else None,
+                ", ".join(f"{k} {v}" for k, v in entry["folding"].items() if v),
+                entry["cycles"],
+            ]
+        )
+    header = [
+        "layer",
+        "kind",
+        "K x N",
+        "weight bits",
+        "input",
+        "accumulator",
+        "register",
+        "window",
+        "two's complement",
+        "weights x datatype",
+        "datatype",
+        "folding",
+        "cycles",
+    ]
+    return _table(header, rows)
+
+
+def _resource_table(report: Json) -> str:
+    rows = []
+    columns = ("lut", "ff", "dsp", "bram18")
+    for entry in report["layers"]:
+        e, s = entry["resources"]["estimate"], entry["resources"]["synthesis"]
+        rows.append(
+            [
+                f"`{entry['name']}`",
+                *(e[c] for c in columns),
+                *((s[c] for c in columns) if s else [None] * 4),
+                s and s["logic_depth"],
+            ]
+        )
+    total = report["totals"]["resources"]
+    for name, key in (
+        ("sum of layers", "synthesis_sum_of_layers"),
+        ("whole design", "synthesis_whole_design"),
+    ):
+        s = total[key]
+        e = total["estimate"] if key == "synthesis_sum_of_layers" else None
+        rows.append(
+            [
+                name,
+                *((e[c] for c in columns) if e else [None] * 4),
+                *((s[c] for c in columns) if s else [None] * 4),
+                s.get("logic_depth") if s else None,
+            ]
+        )
+    header = [
+        "layer",
+        "LUT est.",
+        "FF est.",
+        "DSP est.",
+        "BRAM18 est.",
+        "LUT",
+        "FF",
+        "DSP",
+        "BRAM18",
+        "logic depth",
+    ]
+    return _table(header, rows)
+
+
+def _tensor_table(tensors: list[Json]) -> str:
+    def scale(value: Any) -> Any:
+        return (
+            f"{min(value):.6g}..{max(value):.6g}"
+            if isinstance(value, list)
+            else (None if value is None else f"{value:.6g}")
+        )
+
+    rows = [
+        [
+            f"`{t['name']}`",
+            "x".join(map(str, t["shape"])),
+            f"{t['lo']}..{t['hi']}" if t["integer"] else None,
+            t["bits"],
+            scale(t["scale"]),
+            scale(t["bias"]),
+            t.get("reason"),
+        ]
+        for t in tensors
+    ]
+    return _table(["tensor", "shape", "integers", "bits", "scale", "bias", "why not integer"], rows)

@@ -1,0 +1,150 @@
+"""The front half of the compiler: from a file to folded layers.
+
+load -> analyze -> transforms -> lower -> fold
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+import transforms
+from hls.fold import fold
+from hls.lower import Lowered, lower
+from hls.verify import Subject
+from sira import graph as g
+from sira.analysis import Ranges, analyze
+from sira.bounds import DatatypeBounds, datatype_bounds
+from sira.datatypes import InputSpec
+from sira.driver_options import Options
+from sira.errors import SiraError
+from sira.load import prepare
+
+Progress = Callable[[str], None]
+
+
+class Stopwatch:
+    """Seconds per stage, and word to the user about what is going on."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tell: Progress = progress or (lambda what: None)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.tell(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """The graph after every transform, with the ranges of each form."""
+
+    proto: onnx.ModelProto
+    inputs: Mapping[str, InputSpec]
+    loaded: ir.Model
+    loaded_ranges: Ranges
+    canonical: ir.Model
+    canonical_ranges: Ranges
+    aggregated: ir.Model
+    thresholds: ir.Model
+    integer: ir.Model
+    integer_ranges: Ranges
+    bounds: Mapping[str, DatatypeBounds]
+
+    @property
+    def stages(self) -> dict[str, ir.Model]:
+        return {
+            "01_loaded": self.loaded,
+            "02_canonical": self.canonical,
+            "03_aggregated": self.aggregated,
+            "04_thresholds": self.thresholds,
+            "05_accumulators": self.integer,
+        }
+
+
+def transform(
+    proto: onnx.ModelProto,
+    inputs: Mapping[str, InputSpec],
+    name: str = "model",
+    watch: Stopwatch | None = None,
+) -> Front:
+    """Everything up to the integer graph."""
+    watch = watch or Stopwatch(None)
+    with watch.stage("load"):
+        loaded = prepare(proto, name)
+        _check_names(loaded, inputs)
+    with watch.stage("analyze"):
+        loaded_ranges = analyze(loaded, inputs)
+    with watch.stage("canonical"):
+        canonical = transforms.to_canonical(loaded)
+        canonical_ranges = analyze(canonical, inputs)
+    with watch.stage("thresholds"):
+        thresholds = transforms.to_thresholds(canonical, canonical_ranges)
+    with watch.stage("aggregate"):
+        aggregated = transforms.aggregate(canonical, canonical_ranges)
+    with watch.stage("accumulators"):
+        integer_ranges = analyze(thresholds)
+        integer = transforms.annotate_accumulators(thresholds, integer_ranges)
+        spec = inputs.get(g.name(loaded.graph.inputs[0]))
+        bounds = datatype_bounds(canonical, canonical_ranges, spec)
+    return Front(
+        proto, inputs, loaded, loaded_ranges, canonical, canonical_ranges, aggregated,
+        thresholds, integer, integer_ranges, bounds,
+    )  # fmt: skip
+
+
+def build_dataflow(front: Front, options: Options) -> Lowered:
+    """The folded hardware of an integer graph."""
+    too_narrow: list[str] = []
+
+    def accumulator_bits(node: ir.Node, window: int) -> int:
+        match options.acc_bits:
+            case "auto":
+                return window
+            case "datatype":
+                return front.bounds[g.label(node)].bits_datatype
+            case bits:
+                if window > bits:
+                    too_narrow.append(f"{g.label(node)} needs {window}")
+                return bits
+
+    lowered = lower(front.integer, front.integer_ranges, "accelerator", accumulator_bits)
+    if too_narrow:
+        raise SiraError(
+            "accumulators would overflow",
+            where=f"--acc-bits {options.acc_bits}",
+            expected="at least the lossless width in every layer",
+            found=", ".join(too_narrow),
+            remedy="use --acc-bits auto, or a larger width",
+        )
+    dataflow = fold(lowered.dataflow, options.target_cycles, options.folding)
+    return Lowered(dataflow, lowered.wires, lowered.input, lowered.output, lowered.host)
+
+
+def subject(front: Front, lowered: Lowered) -> Subject:
+    """What verification needs to know."""
+    return Subject(
+        front.proto,
+        front.loaded,
+        front.loaded_ranges,
+        front.canonical,
+        front.canonical_ranges,
+        lowered,
+    )
+
+
+def _check_names(model: ir.Model, inputs: Mapping[str, InputSpec]) -> None:
+    names = [g.name(v) for v in model.graph.inputs]
+    for name in inputs:
+        if name not in names:
+            raise SiraError(
+                "no such input", where=f"--input {name}=...", expected=" | ".join(names), found=name
+            )
