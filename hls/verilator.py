@@ -64,7 +64,8 @@ class Signals:
 class Interface:
     """How a module is driven: clock, active-low reset, and streams by port name.
 
-    ``has_last`` says whether the streams mark the last beat of a frame.
+    ``has_last`` says whether the streams mark the last beat of a frame; ``idle_limit`` is how many
+    cycles without a transfer count as a deadlock.
     """
 
     top: str
@@ -73,6 +74,7 @@ class Interface:
     has_last: bool
     sinks: Mapping[str, Signals]
     sources: Mapping[str, Signals]
+    idle_limit: int
 
 
 def axi_interface(dataflow: Dataflow) -> Interface:
@@ -90,6 +92,7 @@ def axi_interface(dataflow: Dataflow) -> Interface:
         True,
         {port: signals(sinks[port], stream) for port, stream in dataflow.inputs.items()},
         {port: signals(sources[port], stream) for port, stream in dataflow.outputs.items()},
+        _idle_limit(dataflow.layers),
     )
 
 
@@ -113,7 +116,13 @@ def layer_interface(layer: Layer, top: str) -> Interface:
         False,
         {port: signals(port, stream, "i", "o") for port, stream in layer.inputs.items()},
         {port: signals(port, stream, "o", "i") for port, stream in layer.outputs.items()},
+        _idle_limit([layer]),
     )
+
+
+def _idle_limit(layers: Sequence[Layer]) -> int:
+    """Far more than a frame takes from input to output, nine pauses in ten cycles included."""
+    return 10_000 + 20 * sum(layer.cycles for layer in layers)
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,6 @@ class Simulator:
     library: Path
     interface: Interface
     memories: Path
-    idle_limit: int
     _function: object = field(repr=False, compare=False)
 
     def run(
@@ -205,8 +213,8 @@ class Simulator:
             stall_in=stall_in,
             stall_out=stall_out,
             reset_after=reset_after or 0,
-            idle_limit=self.idle_limit,
-            drain=self.idle_limit,
+            idle_limit=self.interface.idle_limit,
+            drain=1_000 + self.interface.idle_limit // 20,
             sinks=_streams([(beats[p], s, None) for p, s in sinks.items()]),
             sources=_streams([(results[p], s, completed[p]) for p, s in sources.items()]),
         )
@@ -244,22 +252,17 @@ def compile_model(
     memories: Path,
     *,
     flags: Sequence[str] = (),
-    idle_limit: int | None = None,
 ) -> Simulator:
     """Compile any Verilog ``sources`` with an interface; memory files are read from ``memories``.
 
-    ``flags`` are further options for Verilator. ``idle_limit`` is the number of cycles without a
-    transfer that counts as a deadlock.
+    ``flags`` are further options for Verilator.
     """
     texts = {path.name: path.read_bytes() for path in sources}
     assert len(texts) == len(sources), "two sources of one name"
     options = ("--top-module", interface.top, *flags)
     library = shared_library(texts, _interface_header(interface), options)
-    if idle_limit is None:
-        streams = [s.stream for s in (*interface.sinks.values(), *interface.sources.values())]
-        idle_limit = 20_000 + 16 * sum(stream.elements for stream in streams)
     function = ctypes.CDLL(str(library)).simulate
-    return Simulator(library, interface, memories, idle_limit, function)
+    return Simulator(library, interface, memories, function)
 
 
 def lint(rtl: Path, top: str = "accelerator") -> None:

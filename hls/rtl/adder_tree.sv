@@ -28,7 +28,9 @@ module adder_tree #(
     localparam int unsigned Nodes = (Leaves + (1 << l) - 1) >> l;
     localparam int unsigned Bits  = node_bits(l);
 
+    /* verilator lint_off UNUSEDSIGNAL */  // a sum of few bits drops high ones
     logic [Nodes*Bits-1:0] nodes;
+    /* verilator lint_on UNUSEDSIGNAL */
 
     if (l == 0) begin : gen_leaves
       for (genvar n = 0; n < Nodes; n++) begin : gen_node

@@ -26,6 +26,8 @@ def layers():
         vector_unit("module", generator.choice([-1, 1], (4, 6)), 1, 1, 6),
         vector_unit("Module", generator.integers(-1, 2, (4, 6)), 2, 4, 2),
         vector_unit("edge_0_fifo", generator.integers(-128, 128, (4, 6)), 1, 4, 6),
+        MatrixVector("narrow sum", generator.integers(-128, 128, (4, 6)), starts, 4, 2, 2, 6),
+        MatrixVector("one", np.array([[3]]), np.array([1]), 2, 4, 1, 1, levels_per_stage=3),
         Thresholding("steps*/", steps, np.arange(4) < 2, 4, 6, 2),
         Thresholding("deep", np.sort(generator.integers(0, 512, (4, 99)), 1), [True], 4, 9, 1),
         WidthConverter("0", 12, 2, 6, 3),

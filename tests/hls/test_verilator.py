@@ -14,6 +14,7 @@ from hls.emit_rtl import emit_rtl
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
 from hls.verilator import (
     SimulationError,
+    axi_interface,
     build,
     compile_model,
     layer_interface,
@@ -183,6 +184,11 @@ def test_network_runs_at_the_speed_of_its_slowest_layer(network):
     assert result.cycles_per_frame == max(layer.cycles for layer in layers)
     assert result.first_cycles == result.completed["y"][0]
     assert result.cycles == result.completed["y"][-1]
+
+
+def test_a_slow_layer_is_no_deadlock(chain):
+    slow = matrix_vector("slow", (100, 200), (-1, 1), 1, 10, 1, 1)
+    assert axi_interface(chain([slow, slow])).idle_limit > 2 * slow.cycles == 40_000
 
 
 def test_one_frame_and_no_frame(network):
