@@ -32,6 +32,7 @@ class MatrixVector:
 
     ``levels_per_stage`` adders are chained between two registers of the adder trees: the longest
     path is that many carry chains with one LUT level in front.
+    More than 1 saves registers and latency, but costs LUTs where synthesis merges the adders.
     """
 
     name: str
