@@ -182,7 +182,7 @@ def _check_constants(graph: onnx.GraphProto) -> None:
 
 def _check_quantized(graph: ir.Graph, where: str) -> None:
     quantizers = [n for n in graph if n.op_type in RULES and RULES[n.op_type].kind == "quantizer"]
-    annotated = any(annotation(v) for v in _values(graph))
+    annotated = any(annotation(v) not in (None, "FLOAT32") for v in _values(graph))
     if not quantizers and not annotated:
         raise SiraError(
             "the model has no quantizers",

@@ -16,7 +16,9 @@ from sira import golden
 from sira import graph as g
 from sira.analysis import Ranges, analyze
 from sira.datatypes import InputSpec, IntegerType
+from sira.interval import Interval
 from sira.load import prepare
+from sira.oracle import Oracle
 from sira.scaled import ScaledInt, Value
 
 QONNX = "qonnx.custom_op.general"
@@ -102,6 +104,13 @@ def integers(lo: int, hi: int, scale: Any = 1, bias: Any = 0) -> InputSpec:
     return InputSpec(IntegerType("test", lo, hi), (Fraction(scale),), (Fraction(bias),))
 
 
+def annotated(proto: onnx.ModelProto, datatype: str = "INT32") -> onnx.ModelProto:
+    """The model with a datatype for its input, which stands in for quantizers."""
+    entry = proto.graph.quantization_annotation.add(tensor_name="x")
+    entry.quant_parameter_tensor_names.add(key="finn_datatype", value=datatype)
+    return proto
+
+
 def fractions(value: Value) -> NDArray[Any]:
     """The exact numbers of a point."""
     assert isinstance(value, ScaledInt)
@@ -128,6 +137,55 @@ def run(
     net: Net, spec: InputSpec, q: NDArray[np.int64], *outputs: str
 ) -> tuple[Ranges, dict[str, Value]]:
     """Ranges and golden values of all tensors for integers ``q`` (samples, *shape)."""
-    model = net.model(*outputs)
+    model = prepare(annotated(net.proto(*outputs)))
     ranges = analyze(model, {"x": spec})
     return ranges, golden.run(model, ranges, point(ranges, model, q))
+
+
+def check(
+    net: Net, spec: InputSpec, *outputs: str, samples: int = 40, seed: int = 0
+) -> tuple[Ranges, dict[str, Value]]:
+    """Compare ranges, golden values and the oracle's float64 values of every tensor, exactly.
+
+    Constants must be small multiples of powers of two, so that float64 makes no rounding error.
+    Random integers go in, the extremes of their range among them. Returns ranges and golden values.
+    """
+    proto = annotated(net.proto(*outputs))
+    model = prepare(proto)
+    ranges = analyze(model, {"x": spec})
+    rng = np.random.default_rng(seed)
+    shape = g.shape(model.graph.inputs[0])
+    static = ranges.scaled(model.graph.inputs[0])
+    assert static is not None
+    lo, hi = int(static.lo.min()), int(static.hi.max())
+    q = rng.integers(lo, hi + 1, (samples, *shape))
+    q[0], q[1] = lo, hi
+    exact = golden.run(model, ranges, point(ranges, model, q))
+    floats = Oracle(proto).run(golden.decode(static, q))
+    compared = 0
+    for name, value in exact.items():
+        if name not in floats:  # left out by the oracle: it does not depend on the input's values
+            continue
+        expected = floats[name]
+        found, range_ = value, ranges[name]
+        match found:
+            case ScaledInt():
+                assert np.array_equal(
+                    np.broadcast_to(fractions(found), expected.shape), real(expected)
+                ), name
+            case Interval():
+                for bound in (found.lo, found.hi):
+                    assert np.array_equal(np.broadcast_to(bound, expected.shape), expected), name
+            case _:
+                raise AssertionError(name)
+        match range_:
+            case ScaledInt():
+                assert isinstance(found, ScaledInt)
+                assert (range_.lo <= found.lo).all() and (found.lo <= range_.hi).all(), name
+            case Interval():
+                assert (range_.lo <= expected).all() and (expected <= range_.hi).all(), name
+            case _:
+                raise AssertionError(name)
+        compared += 1
+    assert compared >= 1
+    return ranges, exact
