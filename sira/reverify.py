@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from hls.checks import Check
+from hls.dataflow import Dataflow
+from hls.emit_hls import emit_hls
+from hls.emit_rtl import emit_rtl
 from hls.samples import read as read_samples
 from hls.verify import Verification, verify
 from sira import graph as g
 from sira.datatypes import InputSpec, parse_input
 from sira.driver_front import Progress, build_dataflow, subject, transform
-from sira.driver_options import Options
+from sira.driver_options import Backend, Options
 from sira.errors import SiraError
 from sira.load import read
 
@@ -27,7 +34,8 @@ def reverify(
     """Simulate the files in ``directory`` on its recorded samples and compare with golden.
 
     The design is rebuilt in memory from the loaded model and the recorded options; only the files
-    in ``rtl`` and ``hls`` are simulated. ``junit`` names a JUnit XML file to write.
+    in ``rtl`` and ``hls`` are simulated. Their constants are also compared with the model's, one by
+    one, because samples touch few of the thresholds. ``junit`` names a JUnit XML file to write.
     """
     report = _report(directory)
     recorded = report["options"]
@@ -69,9 +77,41 @@ def reverify(
             found=str(error),
             remedy="compile the model again",
         ) from error
+    constants = check_constants(directory, lowered.dataflow, options.backend)
+    result = replace(result, checks=(*constants, *result.checks))
     if junit is not None:
         junit.write_text(junit_xml(report["model"], result))
     return result
+
+
+def check_constants(directory: Path, dataflow: Dataflow, backend: Backend) -> list[Check]:
+    """Every weight, start value and threshold in the files against what the model says."""
+    checks = []
+    with tempfile.TemporaryDirectory() as folder:
+        if backend != "hls":
+            emit_rtl(dataflow, Path(folder) / "rtl")
+            checks.append(_same_words(directory, Path(folder), "rtl/*.mem"))
+        if backend != "verilog":
+            emit_hls(dataflow, Path(folder) / "hls")
+            checks.append(_same_words(directory, Path(folder), "hls/*_params.hpp"))
+    return checks
+
+
+def _same_words(found: Path, wanted: Path, pattern: str) -> Check:
+    """Compare files word by word; the detail tells the first difference."""
+    compared = mismatches = 0
+    detail = ""
+    for path in sorted(wanted.glob(pattern)):
+        name = path.relative_to(wanted)
+        other = found / name
+        text = other.read_text(errors="replace") if other.is_file() else ""
+        pairs = list(zip_longest(text.split(), path.read_text().split(), fillvalue="nothing"))
+        wrong = [(i, a, b) for i, (a, b) in enumerate(pairs) if a != b]
+        compared += len(pairs)
+        mismatches += len(wrong)
+        if wrong and not detail:
+            detail = f"first in {name}, word {wrong[0][0]}: {wrong[0][1]} for {wrong[0][2]}"
+    return Check(f"constants in {pattern}", compared, mismatches, detail=detail)
 
 
 def _report(directory: Path) -> dict[str, Any]:
