@@ -48,6 +48,13 @@ class Constant:
         return self.array
 
     @cached_property
+    def real_interval(self) -> Interval:
+        """The same in float64, without the way over fractions where float64 holds the numbers."""
+        if self.quantized is None and self.file_array.dtype.kind == "f":
+            return Interval.point(self.file_array)
+        return self.quantized.interval if self.quantized else self.real.interval
+
+    @cached_property
     def scaled(self) -> ScaledInt | None:
         """As scaled integers; plain numbers qualify when all of them are integers."""
         if self.quantized is not None:
