@@ -101,15 +101,29 @@ class ArgMax:
         )
 
     def estimate(self) -> Resources:
-        """LUT: a comparator and a multiplexer of value_bits per lane, and the products (input_bits
-        times scale_bits) with their offsets where there are any; FF: the registers between."""
+        """LUT: a comparator (two for three bits) and a multiplexer for each joint of the tree, a
+        comparator and counters for several beats. FF: inputs, joints, the largest so far and its
+        index, and what goes beside them. Scores add a DSP a lane, the memory, and three quarters
+        of an adder, as a DSP takes some in.
+
+        Fitted to Yosys counts: over the 6 layers of tests/benchmarks/fit_estimates.py LUT is 6 %
+        off in the mean and 10 % at worst, FF 8 % and 17 %.
+        """
         scale_bits, offset_bits, value_bits = self._widths()
-        if not self.affine:
-            scale_bits = offset_bits = 0
+        affine = self.affine
+        if not affine:
             value_bits = self.input_bits
-        score = self.input_bits * scale_bits + (value_bits + offset_bits if self.affine else 0)
-        node = value_bits + self.index_bits
-        return Resources(
-            lut=self.lanes * (2 * node + score) + 10,
-            ff=self.lanes * (self.input_bits + 2 * node + score) + 10,
-        )
+        compare = 2 * -(-value_bits // 3)
+        stages = (3 if affine else 1) + (self.lanes - 1).bit_length()
+        lut = (self.lanes - 1) * (compare + value_bits + 1) + 5
+        ff = self.lanes * self.input_bits + (self.lanes - 1) * (value_bits + 2)
+        ff += value_bits + self.index_bits + stages + 1
+        if self.cycles > 1:
+            lut += compare + 8
+            ff += (stages + 1) * (self.index_bits + 2) + 2
+        if not affine:
+            return Resources(lut=lut, ff=ff)
+        memory = scale_bits + offset_bits
+        lut += self.lanes * (3 * value_bits // 4 + (memory if self.cycles > 2 else 0))
+        ff += self.lanes * (value_bits + memory)
+        return Resources(lut=lut, ff=ff, dsp=self.lanes)

@@ -37,3 +37,16 @@ def check_folding(layer: str, name: str, lanes: int, elements: int, of: str) -> 
             found=str(lanes),
             remedy="change the folding",
         )
+
+
+def rom_cost(words: int, bits: int) -> tuple[int, int]:
+    """LUTs and 18 kbit block RAMs of a memory that is read into a register.
+
+    Yosys compares a LUT for each 64 bits with a cost of 129 for each block RAM, in the shape from
+    512 x 36 to 16384 x 1 that takes the fewest.
+    """
+    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+    blocks = min(-(-bits // width) * -(-words // depth) for width, depth in shapes)
+    if words * bits > 64 * 129 * blocks:
+        return 0, blocks
+    return (bits * -(-words // 64) if words > 1 else 0), 0

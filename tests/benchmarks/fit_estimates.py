@@ -1,0 +1,170 @@
+"""Estimated against synthesised resources over a grid of layers.
+
+Run ``python tests/benchmarks/fit_estimates.py``; about six minutes on two idle cores, seconds when
+the results are cached. It prints a row for each layer, and for each kind of layer the errors and
+the line ``factor * estimate + constant`` that least squares puts through the counts: a formula is
+well fitted where the factor is near 1 and the constant near 0. The formulas are in the layers'
+``estimate``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from hls.dataflow import Layer
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
+from hls.synthesis import SynthesisResult, synthesize_layers, tool_version
+
+PART = "xczu7ev-ffvc1156-2-e"
+
+# (weights' lowest and highest value, input bits, N, K, PE, SIMD)
+MATRICES = (
+    ("bipolar", 1, 64, 64, 4, 16),
+    ("bipolar", 1, 64, 784, 8, 49),
+    ("bipolar", 1, 10, 64, 2, 8),
+    ("bipolar", 2, 64, 64, 4, 16),
+    ("bipolar", 4, 32, 64, 2, 32),
+    ("ternary", 1, 64, 64, 4, 16),
+    ("ternary", 2, 64, 64, 8, 8),
+    ("ternary", 2, 64, 784, 4, 16),
+    ("ternary", 2, 10, 64, 1, 16),
+    ("ternary", 4, 32, 32, 4, 16),
+    ("ternary", 8, 32, 64, 2, 16),
+    ("int2", 2, 64, 64, 4, 16),
+    ("int3", 3, 64, 64, 4, 16),
+    ("int3", 3, 32, 96, 1, 12),
+    ("int4", 4, 64, 64, 4, 16),
+    ("int4", 4, 64, 64, 1, 4),
+    ("int4", 4, 128, 64, 8, 8),
+    ("int4", 4, 10, 32, 2, 8),
+    ("int4", 8, 16, 48, 2, 12),
+    ("int4", 2, 32, 64, 4, 16),
+    ("int6", 6, 32, 64, 2, 16),
+    ("int8", 8, 64, 64, 1, 8),
+    ("int8", 8, 32, 32, 4, 8),
+    ("int8", 8, 10, 64, 1, 16),
+    ("int8", 2, 32, 64, 2, 16),
+)
+
+# (output bits or number of thresholds, input bits, channels, PE, one row of thresholds for all)
+THRESHOLDS = (
+    (1, 7, 64, 4, False),
+    (1, 10, 64, 1, False),
+    (3, 9, 64, 8, False),
+    (3, 9, 64, 1, False),
+    (3, 8, 784, 4, True),
+    (15, 12, 16, 1, False),
+    (15, 12, 16, 4, False),
+    (15, 12, 16, 16, False),
+    (15, 14, 64, 2, False),
+    (14, 12, 64, 4, True),
+    (63, 14, 32, 1, False),
+    (255, 16, 64, 1, False),
+    (255, 18, 16, 2, False),
+    (255, 16, 64, 2, True),
+)
+
+CONVERTERS = ((64, 16, 4, 2), (64, 4, 16, 2), (64, 32, 1, 4), (64, 1, 8, 8), (96, 24, 8, 4))
+
+# (channels, lanes, input bits, bits of the scale, 0 where scores are the inputs)
+ARGMAXES = (
+    (10, 1, 8, 0),
+    (10, 2, 10, 0),
+    (10, 10, 12, 0),
+    (10, 1, 12, 6),
+    (10, 5, 10, 4),
+    (100, 4, 14, 8),
+)
+
+
+def layers() -> Iterator[Layer]:
+    """The grid; every value is random with a fixed seed."""
+    for number, (kind, bits, n, k, pe, simd) in enumerate(MATRICES):
+        random = np.random.default_rng(number)
+        match kind:
+            case "bipolar":
+                weights, low, high = 2 * random.integers(0, 2, (n, k)) - 1, -1, 1
+            case "ternary":
+                weights, low, high = random.integers(-1, 2, (n, k)), -1, 1
+            case _:
+                low, high = -(1 << int(kind[3:]) - 1), (1 << int(kind[3:]) - 1) - 1
+                weights = random.integers(low, high + 1, (n, k))
+        # What ranges give for random weights: half of the widest sum.
+        accumulator = ((high - low) * ((1 << bits) - 1) * k // 2).bit_length()
+        start = random.integers(0, 1 << accumulator, n)
+        name = f"matrix {kind} x {bits} bit, {n} x {k}, PE {pe}, SIMD {simd}"
+        yield MatrixVector(name, weights, start, bits, accumulator, pe, simd)
+    for count, bits, channels, pe, shared in THRESHOLDS:
+        random = np.random.default_rng(count)
+        rows = 1 if shared else channels
+        steps = np.sort(random.integers(1, 1 << bits, (rows, count)), axis=1)
+        each = "all alike" if shared else "per channel"
+        name = f"thresholding {bits} bit, {count} {each}, {channels} channels, PE {pe}"
+        yield Thresholding(name, steps, np.zeros(1, bool), channels, bits, pe)
+    for elements, wide, narrow, bits in CONVERTERS:
+        name = f"width converter {wide} to {narrow} lanes of {bits} bit"
+        yield WidthConverter(name, elements, wide, narrow, bits)
+    for channels, lanes, bits, scale_bits in ARGMAXES:
+        random = np.random.default_rng(channels)
+        scale = random.integers(1, 1 << scale_bits, channels) if scale_bits else np.ones(channels)
+        offset = random.integers(0, 1 << scale_bits, channels) * bool(scale_bits)
+        name = f"argmax {bits} bit, scale {scale_bits} bit, {channels} channels, {lanes} lanes"
+        yield ArgMax(name, scale.astype(np.int64), offset, bits, lanes)
+
+
+def main() -> None:
+    """Synthesise the grid and print estimates, counts and errors."""
+    parser = argparse.ArgumentParser(description="estimates against Yosys synthesis")
+    parser.add_argument("--only", default="", help="layers whose name contains this")
+    chosen = [layer for layer in layers() if parser.parse_args().only in layer.name]
+    results: list[SynthesisResult] = []
+    for first in track(range(0, len(chosen), 2), "synthesis", console=Console(stderr=True)):
+        results += synthesize_layers(chosen[first : first + 2], PART)
+    table = Table(title=f"Estimated and synthesised ({tool_version()}, {PART})")
+    for column in (
+        "layer",
+        "LUT",
+        "estimate",
+        "error",
+        "FF",
+        "estimate",
+        "error",
+        "DSP",
+        "BRAM18",
+        "depth",
+    ):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    numbers: dict[str, list[tuple[tuple[int, int], ...]]] = {}
+    for layer, result in zip(chosen, results, strict=True):
+        estimate, counted = layer.estimate(), result.resources
+        pairs = ((counted.lut, estimate.lut), (counted.ff, estimate.ff))
+        relative = [(guess - real) / max(real, 1) for real, guess in pairs]
+        numbers.setdefault(layer.name.split()[0], []).append(pairs)
+        columns = [f"{real}|{guess}|{error:+.0%}" for (real, guess), error in zip(pairs, relative)]
+        dsps = f"{counted.dsp} / {estimate.dsp}"
+        blocks = f"{counted.bram18} / {estimate.bram18}"
+        cells = "|".join(columns).split("|")
+        table.add_row(layer.name, *cells, dsps, blocks, str(result.logic_depth))
+    Console(width=150).print(table)
+    for kind, of_kind in numbers.items():
+        for resource, (real, guess) in zip(("LUT", "FF"), np.array(of_kind).transpose(1, 2, 0)):
+            error = np.abs(guess - real) / np.maximum(real, 1)
+            terms = np.stack([guess, np.ones(len(guess))], axis=1)
+            factor, constant = np.linalg.lstsq(terms, real, rcond=None)[0]
+            print(
+                f"{kind}, {len(real)} layers, {resource}: error mean {error.mean():.1%}, worst"
+                f" {error.max():.1%}; best line {factor:.3f} * estimate {constant:+.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
