@@ -149,14 +149,18 @@ def main() -> None:
         pairs = ((counted.lut, estimate.lut), (counted.ff, estimate.ff))
         relative = [(guess - real) / max(real, 1) for real, guess in pairs]
         numbers.setdefault(layer.name.split()[0], []).append(pairs)
-        columns = [f"{real}|{guess}|{error:+.0%}" for (real, guess), error in zip(pairs, relative)]
+        cells = [
+            cell
+            for (real, guess), error in zip(pairs, relative, strict=True)
+            for cell in (str(real), str(guess), f"{error:+.0%}")
+        ]
         dsps = f"{counted.dsp} / {estimate.dsp}"
         blocks = f"{counted.bram18} / {estimate.bram18}"
-        cells = "|".join(columns).split("|")
         table.add_row(layer.name, *cells, dsps, blocks, str(result.logic_depth))
     Console(width=150).print(table)
     for kind, of_kind in numbers.items():
-        for resource, (real, guess) in zip(("LUT", "FF"), np.array(of_kind).transpose(1, 2, 0)):
+        split = np.array(of_kind).transpose(1, 2, 0)
+        for resource, (real, guess) in zip(("LUT", "FF"), split, strict=True):
             error = np.abs(guess - real) / np.maximum(real, 1)
             terms = np.stack([guess, np.ones(len(guess))], axis=1)
             factor, constant = np.linalg.lstsq(terms, real, rcond=None)[0]
