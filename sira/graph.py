@@ -40,10 +40,13 @@ def shape(value: ir.Value) -> tuple[int, ...]:
 
 
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
-    """The value of an attribute; floats are the float32 numbers of the file, widened exactly."""
+    """The value of an attribute; floats are the float32 numbers of the file, widened exactly.
+
+    So are the defaults of the standard, where they are floats.
+    """
     found = node.attributes.get(name)
     if found is None:
-        return default
+        return float(np.float32(default)) if isinstance(default, float) else default
     if found.type == ir.AttributeType.FLOAT:
         return float(np.float32(found.value))
     if found.type == ir.AttributeType.TENSOR:

@@ -82,7 +82,7 @@ def leaky(x: Arg, slope: Exact) -> Any:
 
 
 def _leaky_relu(node: ir.Node, args: Args) -> list[Arg]:
-    slope = Exact.of(np.float32(g.attribute(node, "alpha", 0.01)))
+    slope = Exact.of(g.attribute(node, "alpha", 0.01))
     return [_not_affine(node, leaky(_input(args), slope))]
 
 

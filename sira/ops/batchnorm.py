@@ -42,10 +42,10 @@ def _batch_normalization(node: ir.Node, args: Args) -> list[Arg]:
     if (shifted_var.signs() <= 0).any():
         raise SiraError("var + epsilon must be positive", where=g.describe(node))
     centred = affine(x, ONE, -mean)
-    if isinstance(centred, Exact):
-        return [affine(centred, gamma / shifted_var.sqrt(), beta)]
-    factor = gamma.interval / shifted_var.interval.sqrt()
-    return [affine(centred, factor, beta)]
+    root = shifted_var.sqrt()
+    if isinstance(centred, Exact) or root.is_rational:
+        return [affine(centred, gamma / root, beta)]
+    return [affine(centred, gamma.interval / shifted_var.interval.sqrt(), beta)]
 
 
 def _slope(node: ir.Node, args: Args) -> Ints | None:

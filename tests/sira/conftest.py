@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_models import Net
+from small_net import small_network
 
 import sira
 
@@ -20,20 +20,6 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIRA_CACHE", str(folder))
         yield folder
-
-
-def small_network() -> Net:
-    """8 inputs of 4 bits, 6 neurons of 2 bits, 4 scores; layers ``MatMul_2`` and ``MatMul_6``."""
-    random = np.random.default_rng(5)
-    net = Net((1, 8))
-    x = net.quant("x", 0.125, 4)
-    first = net.quant(random.integers(-4, 4, (8, 6)) * 0.25, 0.25, 3)
-    hidden = net.node("MatMul", x, first)
-    shifted = net.node("Add", hidden, random.normal(0, 0.2, 6).astype(np.float32))
-    quantized = net.quant(shifted, 0.75, 2)
-    second = net.quant(random.integers(-1, 2, (6, 4)) * 0.5, 0.5, 2, narrow=1)
-    net.node("MatMul", quantized, second, output="scores")
-    return net
 
 
 @pytest.fixture(scope="session")
