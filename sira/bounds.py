@@ -18,10 +18,9 @@ from sira.datatypes import InputSpec, IntegerType, parse_datatype, twos_compleme
 from sira.errors import SiraError
 from sira.load import annotation
 from sira.ops import Constant, rule_of
-from sira.ops.matmul import gemm_weights
 from sira.ops.qcdq import storage_range
 from sira.ops.quant import bit_width
-from sira.scaled import integer_matmul
+from sira.scaled import Ints
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,7 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
             found=f"floating point in {g.name(w if constant.scaled is None else x)}",
             remedy="quantize it, or cut the model in front of this layer",
         )
-    if node.op_type == "Gemm":
-        constant = gemm_weights(node, constant)
-    assert constant.scaled is not None
-    weights = constant.scaled.lo  # (K, N)
+    weights = _matrix(node, constant.scaled.lo)
     kind = declared_type(x, spec)
     weight_kind = declared_type(w, None)
     weight_bits = weight_kind.bits if weight_kind else _bits_of(weights)
@@ -74,19 +70,36 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
         lo, hi = int(range_.lo.min()), int(range_.hi.max())
         kind = IntegerType("", lo, hi)
     a = log2(weights.shape[0]) + weight_bits + kind.bits - 1 - int(kind.signed)
-    ones = np.ones(weights.shape[0], np.int64)
-    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
-    where = g.describe(node)
-    hi_sum = integer_matmul(ones * kind.hi, up, where) + integer_matmul(ones * kind.lo, down, where)
-    lo_sum = integer_matmul(ones * kind.lo, up, where) + integer_matmul(ones * kind.hi, down, where)
+    up = [int(v) for v in np.maximum(weights, 0).sum(axis=0)]
+    down = [int(v) for v in np.minimum(weights, 0).sum(axis=0)]
+    ends = [
+        (kind.lo * p + kind.hi * n, kind.hi * p + kind.lo * n)
+        for p, n in zip(up, down, strict=True)
+    ]
     return DatatypeBounds(
         weight_bits,
         ceil(a + log2(1 + 2**-a) + 1),
-        max(twos_complement_bits(int(lo), int(hi)) for lo, hi in zip(lo_sum, hi_sum, strict=True)),
+        max(twos_complement_bits(lo, hi) for lo, hi in ends),
     )
 
 
-def _bits_of(weights: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int:
+def _matrix(node: ir.Node, weights: Ints) -> Ints:
+    """The weights as (K, N): K summands for each of N output channels."""
+    match node.op_type:
+        case "Conv":
+            return weights.reshape(len(weights), -1).T
+        case "ConvTranspose":  # (C, N / groups, *kernel)
+            groups = int(g.attribute(node, "group", 1))
+            per_group = weights.reshape(groups, -1, *weights.shape[1:])
+            columns = np.moveaxis(per_group, 2, 1).reshape(groups * weights.shape[1], -1)
+            return columns.T
+        case "Gemm" if g.attribute(node, "transB", 0):
+            return weights.T
+        case _:
+            return weights
+
+
+def _bits_of(weights: Ints) -> int:
     return IntegerType("", int(weights.min()), int(weights.max())).bits
 
 
