@@ -22,7 +22,7 @@ class SiraError(Exception):
         if expected:
             parts.append(f"expected {expected}")
         if found:
-            parts.append(f"found {found}")
+            parts.append(f"found {' '.join(found.split())}")  # other libraries' texts have lines
         text = ", ".join(parts)
         super().__init__(f"{text}; {remedy}" if remedy else text)
 

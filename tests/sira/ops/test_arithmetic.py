@@ -78,7 +78,7 @@ def test_one_over_a_range_with_zero_is_unbounded() -> None:
 def test_division_by_a_zero_constant() -> None:
     net = Net((1, 4))
     net.node("Div", "x", CHANNELS)
-    with pytest.raises(SiraError, match="^Div Div_0: division by zero$"):
+    with pytest.raises(SiraError, match=r"^Div Div_0: division by zero$"):
         check(net, INPUT)
 
 
