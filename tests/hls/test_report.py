@@ -1,0 +1,190 @@
+"""The report's figures against arithmetic of the test's own, and what people read of them."""
+
+from __future__ import annotations
+
+from math import ceil, log2
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hls.dataflow import Ints, Resources
+from hls.layers import MatrixVector, Thresholding
+from hls.lower import Lowered
+from hls.markdown import markdown
+from hls.report import fifo_bits, layer_reports, tcl_report, tensor_reports, totals
+from hls.synthesis import SynthesisResult
+from hls.vivado import TclCheck
+from sira.driver_front import Front, build_dataflow, transform
+from sira.driver_options import Options
+from sira.load import read
+
+MODELS = Path(__file__).parents[1] / "models"
+NAMES = ("digits_mlp_w2a2", "digits_mlp_w1a1", "digits_mlp_w4a4")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def front(request: pytest.FixtureRequest) -> Front:
+    return transform(read(MODELS / f"{request.param}.onnx"), {}, request.param)
+
+
+def signed_bits(lo: int, hi: int) -> int:
+    return next(b for b in range(1, 64) if -(2 ** (b - 1)) <= lo and hi < 2 ** (b - 1))
+
+
+def window_bits(lo: int, hi: int) -> int:
+    return next(b for b in range(64) if hi - lo < 2**b)
+
+
+def reachable(lowered: Lowered) -> dict[str, tuple[Ints, Ints]]:
+    """Smallest and largest sum of every matrix-vector layer, per channel, without wrapping."""
+    top = 2 ** lowered.dataflow.inputs["in"].bits - 1
+    elements = lowered.dataflow.inputs["in"].elements
+    low, high = np.zeros(elements, np.int64), np.full(elements, top)
+    found = {}
+    for layer in lowered.dataflow.layers:
+        match layer:
+            case MatrixVector():
+                products = np.stack([layer.weights * low, layer.weights * high])
+                low = layer.start + products.min(axis=0).sum(axis=1)
+                high = layer.start + products.max(axis=0).sum(axis=1)
+                found[layer.name] = (low, high)
+            case Thresholding():
+                turned = 2**layer.input_bits - 1
+                ends = np.stack([np.where(layer.falling, turned - u, u) for u in (low, high)])[
+                    :, :, None
+                ]
+                counts = (ends >= layer.thresholds).sum(axis=2)
+                low, high = counts.min(axis=0), counts.max(axis=0)
+    return found
+
+
+def test_accumulators_against_extremes_of_the_counts(front: Front) -> None:
+    lowered = build_dataflow(front, Options())
+    entries = layer_reports(lowered, front.integer_ranges, front.bounds, {})
+    assert [e["name"] for e in entries] == [layer.name for layer in lowered.dataflow.layers]
+    extremes = reachable(lowered)
+    assert len(extremes) == 3
+    for entry in entries:
+        if (a := entry["accumulator"]) is None:
+            continue
+        low, high = extremes[entry["name"]]
+        assert (low == 0).all()  # counts start at the channel's own minimum
+        spans, los = high.tolist(), a["offset"]
+        his = [lo + span for lo, span in zip(los, spans, strict=True)]
+        assert entry["n"] == len(los)
+        assert (a["lo"], a["hi"]) == (min(los), max(his))
+        assert a["bits_window"] == [window_bits(0, span) for span in spans]
+        pairs = list(zip(los, his, strict=True))
+        assert a["bits_twos_complement"] == [signed_bits(*pair) for pair in pairs]
+        assert a["bits"] == max(a["bits_window"])
+        assert max(a["bits_window"]) <= max(a["bits_twos_complement"])
+        assert max(a["bits_twos_complement"]) <= a["bits_weights_datatype"] <= a["bits_datatype"]
+
+
+@pytest.mark.parametrize("name, weight_bits, input_bits, signed", [
+    ("digits_mlp_w2a2", [2, 2, 2], [4, 2, 2], [0, 1, 1]),
+    ("digits_mlp_w1a1", [1, 1, 1], [1, 1, 1], [1, 1, 1]),
+    ("digits_mlp_w4a4", [4, 4, 4], [4, 4, 4], [0, 0, 0]),
+])  # fmt: skip
+def test_datatype_bound_is_that_of_a2q(
+    name: str, weight_bits: list[int], input_bits: list[int], signed: list[int]
+) -> None:
+    front = transform(read(MODELS / f"{name}.onnx"), {}, name)
+    lowered = build_dataflow(front, Options())
+    entries = layer_reports(lowered, front.integer_ranges, front.bounds, {})
+    found = [entry for entry in entries if entry["kind"] == "matrix_vector"]
+    assert [entry["weight_bits"] for entry in found] == weight_bits
+    for entry, w, n, s in zip(found, weight_bits, input_bits, signed, strict=True):
+        alpha = log2(entry["k"]) + w + n - 1 - s
+        assert entry["accumulator"]["bits_datatype"] == ceil(alpha + log2(1 + 2**-alpha) + 1)
+
+
+def test_tensors_hold_integers_or_a_reason(front: Front) -> None:
+    entries = tensor_reports(front.loaded, front.loaded_ranges)
+    assert len({entry["name"] for entry in entries}) == len(entries)
+    assert sum(entry["integer"] for entry in entries) >= 6
+    for entry in entries:
+        if entry["integer"]:
+            assert entry["bits"] <= window_bits(entry["lo"], entry["hi"])
+            assert np.all(np.asarray(entry["scale"]) > 0)
+        else:
+            assert entry["reason"]
+            assert entry["scale"] is None
+
+
+def report(front: Front, synthesis: bool) -> dict[str, Any]:
+    lowered = build_dataflow(front, Options())
+
+    def result(number: int) -> SynthesisResult:
+        resources = Resources(100 + number, 50 + number, number, 1)
+        return SynthesisResult(resources, 0, 0, 7, "yosys", Path(), {})
+
+    layers = lowered.dataflow.layers
+    found = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
+    entries = layer_reports(lowered, front.integer_ranges, front.bounds, found)
+    sums = totals(lowered, entries, found, result(900) if synthesis else None)
+    assert sums["fifo_bits"] == fifo_bits(lowered) > 0
+    return {
+        "model": "a model",
+        "layers": entries,
+        "tensors": tensor_reports(front.loaded, front.loaded_ranges),
+        "totals": sums,
+        "verification": None,
+        "vivado": {
+            "run_with_vendor_tools": False,
+            "scripts": tcl_report({"a.tcl": TclCheck(ran=False)}),
+        },
+    }
+
+
+def rows(text: str, start: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(f"| {start} ")
+    ]
+
+
+def test_totals_are_sums(front: Front) -> None:
+    made = report(front, synthesis=True)
+    t = made["totals"]
+    count = len(made["layers"])
+    summed = t["resources"]["synthesis_sum_of_layers"]
+    assert summed["lut"] == 100 * count + count * (count - 1) // 2
+    assert summed["bram18"] == count
+    assert t["resources"]["synthesis_whole_design"]["lut"] == 1000
+    for kind in ("lut", "ff", "dsp", "bram18"):
+        estimates = [entry["resources"]["estimate"][kind] for entry in made["layers"]]
+        assert t["resources"]["estimate"][kind] == sum(estimates)
+    accumulators = [e["accumulator"] for e in made["layers"] if e["accumulator"]]
+    assert t["accumulator_bits_window"] == sum(sum(a["bits_window"]) for a in accumulators)
+    assert t["accumulator_bits"] == sum(a["bits"] * len(a["offset"]) for a in accumulators)
+    assert t["cycles"] == max(entry["cycles"] for entry in made["layers"])
+
+
+def test_markdown_shows_every_layer_and_tensor(front: Front) -> None:
+    made = report(front, synthesis=True)
+    text = markdown(made)
+    assert text.startswith("# a model\n")
+    assert "**not verified**" in text
+    assert "`a.tcl` not run" in text
+    assert "were not run with the vendor's tools" in text
+    for entry in made["layers"]:
+        table, resources = rows(text, f"`{entry['name']}`")[:2]
+        assert table[-1] == str(entry["cycles"])
+        if entry["accumulator"]:
+            assert table[6] == str(entry["accumulator"]["bits"])
+        synthesis = entry["resources"]["synthesis"]
+        assert resources[5:] == [str(v) for v in synthesis.values() if v != "yosys"]
+    for tensor in made["tensors"]:
+        assert rows(text, f"`{tensor['name']}`"), tensor["name"]
+    (whole,) = rows(text, "whole design")
+    assert whole[5] == "1000"
+
+
+def test_markdown_leaves_out_what_was_not_synthesised(front: Front) -> None:
+    text = markdown(report(front, synthesis=False))
+    (whole,) = rows(text, "whole design")
+    assert whole[1:] == [""] * 9
