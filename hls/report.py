@@ -19,9 +19,8 @@ from hls.vivado import TclCheck
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.bounds import DatatypeBounds
-from sira.datatypes import twos_complement_bits
-from sira.interval import Interval
 from sira.scaled import ScaledInt
+from sira.summary import accumulator_entry, numbers_of
 
 Json = dict[str, Any]
 
@@ -94,70 +93,13 @@ def _integers(ranges: Ranges, tensor: str) -> ScaledInt:
 
 
 def _accumulator(layer: MatrixVector, range_: ScaledInt, bounds: DatatypeBounds) -> Json:
-    n = layer.weights.shape[0]
-    lo, hi = (np.broadcast_to(q.reshape(-1), (n,)).tolist() for q in (range_.lo, range_.hi))
-    return {
-        "lo": min(lo),
-        "hi": max(hi),
-        "bits": layer.accumulator_bits,
-        "offset": lo,
-        "bits_window": [(b - a).bit_length() for a, b in zip(lo, hi, strict=True)],
-        "bits_twos_complement": [twos_complement_bits(a, b) for a, b in zip(lo, hi, strict=True)],
-        "bits_datatype": bounds.bits_datatype,
-        "bits_weights_datatype": bounds.bits_weights_datatype,
-    }
+    return accumulator_entry(range_, layer.weights.shape[0], layer.accumulator_bits, bounds)
 
 
 def _synthesis(result: SynthesisResult | None) -> Json | None:
     if result is None:
         return None
     return {**asdict(result.resources), "logic_depth": result.logic_depth, "tool": result.tool}
-
-
-def tensor_reports(model: ir.Model, ranges: Ranges) -> list[Json]:
-    """One entry a computed tensor: its integers with scale and bias, or why it has none."""
-    values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
-    return [
-        _tensor(value, ranges)
-        for value in values
-        if g.name(value) in ranges.values and not g.is_constant(value)
-    ]
-
-
-def _tensor(value: ir.Value, ranges: Ranges) -> Json:
-    range_ = ranges[value]
-    entry: Json = {"name": g.name(value), "shape": list(g.shape(value))}
-    match range_:
-        case ScaledInt():
-            lo, hi = int(range_.lo.min()), int(range_.hi.max())
-            span = int((range_.hi - range_.lo).max())
-            entry |= {
-                "integer": True,
-                "lo": lo,
-                "hi": hi,
-                "bits": span.bit_length(),
-                "scale": _numbers(range_.scale_float),
-                "bias": _numbers(range_.bias_float),
-            }
-        case Interval():
-            entry |= {
-                "integer": False,
-                "lo": _finite(float(range_.lo.min())),
-                "hi": _finite(float(range_.hi.max())),
-                "bits": None,
-                "scale": None,
-                "bias": None,
-                "reason": range_.reason,
-            }
-    return entry
-
-
-def _finite(x: float) -> float | None:
-    return x if np.isfinite(x) else None
-
-
-def _numbers(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | list[float]:
-    return float(x.reshape(-1)[0]) if x.size == 1 else [float(v) for v in x.reshape(-1)]
 
 
 def fifo_bits(lowered: Lowered) -> int:
@@ -261,8 +203,8 @@ def metadata(
             "stream": _stream(dataflow.inputs["in"]),
             "count_offset": _ints(input_wire.offset),
             "integer": {"lo": int(in_range.lo.min()), "hi": int(in_range.hi.max())},
-            "scale": _numbers(in_range.scale_float),
-            "bias": _numbers(in_range.bias_float),
+            "scale": numbers_of(in_range.scale_float),
+            "bias": numbers_of(in_range.bias_float),
             "meaning": "send count = q - count_offset where real = scale * q + bias",
             "host_quantizer": host_quantizer,
         },
@@ -273,8 +215,8 @@ def metadata(
             "layout": "row-major order of the shape, element 0 in the low bits of the first beat",
             "stream": _stream(dataflow.outputs["out"]),
             "count_offset": _ints(output_wire.offset),
-            "scale": None if out_range is None else _numbers(out_range.scale_float),
-            "bias": None if out_range is None else _numbers(out_range.bias_float),
+            "scale": None if out_range is None else numbers_of(out_range.scale_float),
+            "bias": None if out_range is None else numbers_of(out_range.bias_float),
             "meaning": "q = count + count_offset, real = scale * q + bias",
             "host_operators": list(lowered.host),
         },

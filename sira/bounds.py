@@ -6,6 +6,7 @@ FINN's from the exact weights and the full datatype of the input.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, log2
 
@@ -27,24 +28,25 @@ from sira.scaled import Ints
 class DatatypeBounds:
     """Accumulator bits in two's complement, for the worst output channel of one layer.
 
-    ``bits_datatype`` knows only datatypes, ``bits_weights_datatype`` the weights too;
-    ``weight_bits`` is the declared width of the weights.
+    ``k`` is the number of summands, ``weight_bits`` the declared width of the weights.
+    ``bits_datatype`` knows only datatypes, ``bits_weights_datatype`` the weights too.
     """
 
+    k: int
     weight_bits: int
     bits_datatype: int
     bits_weights_datatype: int
 
 
 def datatype_bounds(
-    model: ir.Model, ranges: Ranges, input_spec: InputSpec | None
+    nodes: Iterable[ir.Node], ranges: Ranges, input_spec: InputSpec | None
 ) -> dict[str, DatatypeBounds]:
-    """The conventional bounds of every dense layer, by node name."""
-    result = {}
-    for node in model.graph:
-        if rule_of(node).kind == "mac":
-            result[g.label(node)] = _bounds(node, ranges, input_spec)
-    return result
+    """The conventional bounds of every layer among ``nodes``, by node name."""
+    return {
+        g.label(node): _bounds(node, ranges, input_spec)
+        for node in nodes
+        if rule_of(node).kind == "mac"
+    }
 
 
 def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBounds:
@@ -77,6 +79,7 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
         for p, n in zip(up, down, strict=True)
     ]
     return DatatypeBounds(
+        len(weights),
         weight_bits,
         ceil(a + log2(1 + 2**-a) + 1),
         max(twos_complement_bits(lo, hi) for lo, hi in ends),

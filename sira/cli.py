@@ -16,6 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sira.cli_analyze import analyze_only
 from sira.errors import SiraError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _ERRORS = Console(stderr=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``sira-compile``."""
     arguments = _compile_parser().parse_args(argv)
-    return _guarded(lambda: _compile(arguments), arguments.debug)
+    run = analyze_only if arguments.analyze_only else _compile
+    return _guarded(lambda: run(arguments), arguments.debug)
 
 
 def verify_main(argv: Sequence[str] | None = None) -> int:
@@ -120,6 +122,11 @@ def _compile_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--synth", default="none", metavar="none|yosys", help="synthesise for real counts"
     )
+    p.add_argument(
+        "--analyze-only",
+        action="store_true",
+        help="only derive ranges: a table, and report.json with layers and tensors",
+    )
     p.add_argument("--backend", default="verilog", metavar="verilog|hls|both")
     p.add_argument("--part", default="xc7z020clg400-1", help="FPGA part (default: %(default)s)")
     p.add_argument("--clock-mhz", type=float, default=100.0, metavar="MHZ")
@@ -138,16 +145,17 @@ def _verify_parser() -> argparse.ArgumentParser:
 
 def _compile(arguments: argparse.Namespace) -> int:
     from hls.fold import DEFAULT_TARGET_CYCLES, read_folding
+    from sira.datatypes import parse_inputs
     from sira.driver import compile
-    from sira.driver_options import Options, parse_inputs
-    from sira.load import read
+    from sira.driver_options import Options
+    from sira.load import input_names, read
 
     proto = read(arguments.model)
     text = arguments.acc_bits
     options = Options(
         output=arguments.output,
         acc_bits=int(text) if re.fullmatch(r"-?[0-9]+", text) else text,
-        inputs=parse_inputs(arguments.input, proto),
+        inputs=parse_inputs(arguments.input, input_names(proto)),
         folding=read_folding(arguments.folding) if arguments.folding else None,
         target_cycles=(
             DEFAULT_TARGET_CYCLES if arguments.target_cycles is None else arguments.target_cycles

@@ -134,6 +134,19 @@ def parse_input(text: str, names: list[str]) -> tuple[str | None, InputSpec]:
     return name, spec
 
 
+def parse_inputs(texts: list[str], names: list[str]) -> dict[str, InputSpec]:
+    """The ``--input`` options of a command line, for graph inputs ``names``."""
+    result: dict[str, InputSpec] = {}
+    for text in texts:
+        name, spec = parse_input(text, names)
+        if name is None and len(names) != 1:
+            raise SiraError(
+                "which input?", where=f"--input {text}", expected="NAME=...", found=", ".join(names)
+            )
+        result[name or names[0]] = spec
+    return result
+
+
 def _numbers(text: str, where: str) -> tuple[Fraction, ...]:
     if not text.startswith("@"):
         return (_number(text, where),)

@@ -34,6 +34,7 @@ from sira.driver_front import Front, Progress, Stopwatch, build_dataflow, subjec
 from sira.driver_options import Options, recorded
 from sira.errors import SiraError
 from sira.load import read
+from sira.summary import tensor_entries
 
 _DEFAULT_SAMPLES = 8
 _OUTPUTS = (
@@ -145,7 +146,7 @@ def _compile(
     report = {
         "model": name,
         "layers": layer_entries,
-        "tensors": reports.tensor_reports(front.loaded, front.loaded_ranges),
+        "tensors": tensor_entries(front.loaded, front.loaded_ranges),
         "totals": reports.totals(lowered, layer_entries, synthesis, whole),
         "verification": reports.verification_report(verification),
         "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},

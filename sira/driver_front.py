@@ -94,7 +94,7 @@ def transform(
         integer_ranges = analyze(thresholds)
         integer = transforms.annotate_accumulators(thresholds, integer_ranges)
         spec = inputs.get(g.name(loaded.graph.inputs[0]))
-        bounds = datatype_bounds(canonical, canonical_ranges, spec)
+        bounds = datatype_bounds(canonical.graph, canonical_ranges, spec)
     return Front(
         proto, inputs, loaded, loaded_ranges, canonical, canonical_ranges, aggregated,
         thresholds, integer, integer_ranges, bounds,

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import onnx
-
 from hls.dataflow import Dataflow
 from hls.fold import DEFAULT_TARGET_CYCLES, Factors, dimensions
-from sira.datatypes import InputSpec, parse_input
+from sira.datatypes import InputSpec
 from sira.errors import SiraError
 
 Synthesis = Literal["none", "yosys"]
@@ -60,21 +58,6 @@ class Options:
         ):
             if value < low:
                 raise SiraError("out of range", where=name, expected=f">= {low}", found=str(value))
-
-
-def parse_inputs(texts: list[str], proto: onnx.ModelProto) -> dict[str, InputSpec]:
-    """The ``--input`` options of a command line."""
-    initializers = {t.name for t in proto.graph.initializer}
-    names = [v.name for v in proto.graph.input if v.name not in initializers]
-    result: dict[str, InputSpec] = {}
-    for text in texts:
-        name, spec = parse_input(text, names)
-        if name is None and len(names) != 1:
-            raise SiraError(
-                "which input?", where=f"--input {text}", expected="NAME=...", found=", ".join(names)
-            )
-        result[name or names[0]] = spec
-    return result
 
 
 def recorded(options: Options, dataflow: Dataflow) -> dict[str, Any]:

@@ -19,9 +19,6 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.ops import RULES, rule_of
 
-_DTYPES = {"ArgMax": ir.DataType.INT64}
-"""Types of outputs where they are not float32 and the file does not say so."""
-
 _CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 
 
@@ -59,6 +56,12 @@ def read(path: str | Path) -> onnx.ModelProto:
             remedy="export the model again",
         )
     return proto
+
+
+def input_names(proto: onnx.ModelProto) -> list[str]:
+    """The graph inputs that are not initializers."""
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    return [v.name for v in proto.graph.input if v.name not in initializers]
 
 
 def prepare(proto: onnx.ModelProto, where: str = "model") -> ir.Model:
@@ -225,8 +228,28 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
         shapes = [() if v is None else g.shape(v) for v in node.inputs]
         for output, shape in zip(node.outputs, rule.shapes(node, shapes, constants), strict=False):
             output.shape = ir.Shape(shape)
-            if output.dtype is None:
-                output.dtype = _DTYPES.get(node.op_type, ir.DataType.FLOAT)
+            output.dtype = _dtype(node, output)
+
+
+def _dtype(node: ir.Node, output: ir.Value) -> ir.DataType:
+    """The type of an output, which files may leave out."""
+    operand = node.inputs[0].dtype if node.inputs and node.inputs[0] is not None else None
+    match node.op_type:
+        case "QuantizeLinear":
+            zero = node.inputs[2] if len(node.inputs) > 2 else None
+            declared = ir.DataType(g.attribute(node, "output_dtype", 0) or ir.DataType.UINT8)
+            return declared if zero is None or zero.dtype is None else zero.dtype
+        case "DequantizeLinear":
+            scale = node.inputs[1]
+            return scale.dtype or ir.DataType.FLOAT if scale is not None else ir.DataType.FLOAT
+        case "Cast":
+            return ir.DataType(g.attribute(node, "to"))
+        case "ArgMax":
+            return ir.DataType.INT64
+        case "TopK" if output is not node.outputs[0]:
+            return ir.DataType.INT64
+        case _:
+            return operand or ir.DataType.FLOAT
 
 
 def _unique(name: str | None, taken: set[str]) -> str | None:
