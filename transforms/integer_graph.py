@@ -31,7 +31,12 @@ _MAX_MULTIPLE = 2**12
 _MAX_OFFSET = 2**40
 """Their biases may be up to this many times that common scale."""
 
-_AFFINE = ("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear")
+_AFFINE = frozenset(
+    ("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear")
+    + ("Relu", "LeakyRelu", "PRelu")
+)
+"""Operators that only change scale and bias where they keep integers; the last three do so where
+their operand does not change its sign."""
 
 
 class IntegerGraph:

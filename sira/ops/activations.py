@@ -147,15 +147,30 @@ def _rising(node: ir.Node, args: Args) -> Ints | None:
     return np.asarray(1)
 
 
+def _relu_slope(node: ir.Node, args: Args) -> Ints | None:
+    return _bent_slope(args, ZERO)
+
+
 def _leaky_slope(node: ir.Node, args: Args) -> Ints | None:
-    return np.asarray(1) if g.attribute(node, "alpha", 0.01) >= 0 else None
+    return _bent_slope(args, Exact.of(g.attribute(node, "alpha", 0.01)))
 
 
 def _prelu_slope(node: ir.Node, args: Args) -> Ints | None:
-    return np.asarray(1) if (real(args[1]).signs() >= 0).all() else None
+    return _bent_slope(args, real(args[1]))
 
 
-register("Relu", rule=OpRule("elementwise", _relu, first_shape, _rising))
+def _bent_slope(args: Args, negative: Exact) -> Ints | None:
+    """The sign of the slope on the range of the operand, with ``negative`` below zero."""
+    x = numbers(_input(args))
+    range_ = x.interval if isinstance(x, Exact) else x
+    if (range_.lo >= 0).all():
+        return np.asarray(1)
+    if (range_.hi <= 0).all():
+        return negative.signs()
+    return np.asarray(1) if (negative.signs() >= 0).all() else None
+
+
+register("Relu", rule=OpRule("elementwise", _relu, first_shape, _relu_slope))
 register("LeakyRelu", rule=OpRule("elementwise", _leaky_relu, first_shape, _leaky_slope))
 register("PRelu", rule=OpRule("elementwise", _prelu, first_shape, _prelu_slope))
 register("Clip", rule=OpRule("elementwise", _clip, first_shape, _rising))
