@@ -180,7 +180,7 @@ def test_a_corrupted_netlist_is_noticed(tmp_path: Path) -> None:
     assert not np.array_equal(gates.run(frames).outputs, layer.execute(frames)[0])
 
 
-@pytest.mark.parametrize("k, simd", [(16, 8), (18, 6)])
+@pytest.mark.parametrize("k, simd", [(18, 6), pytest.param(16, 8, marks=pytest.mark.slow)])
 def test_xnor_costs_no_more_luts_than_the_signed_product(k: int, simd: int) -> None:
     xnor = random_matrix_vector("bipolar", 1, k=k, simd=simd)
     # One weight that is not +-1 turns the whole layer into the signed product.
