@@ -1,0 +1,129 @@
+"""Folding: legal factors, cycles, width converters, and unchanged results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hls.dataflow import Dataflow, Edge, Port
+from hls.fold import dimensions, divisors, fold, read_folding
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from sira.errors import SiraError
+
+RNG = np.random.default_rng(0)
+
+
+def network() -> Dataflow:
+    rng = np.random.default_rng(1)
+    first = MatrixVector("first", rng.integers(-3, 4, (12, 20)), np.full(12, 200), 2, 9, 1, 1)
+    steps = Thresholding(
+        "steps", np.sort(rng.integers(0, 512, (12, 3))), np.zeros(12, bool), 12, 9, 1
+    )
+    second = MatrixVector("second", rng.integers(-3, 4, (10, 12)), np.full(10, 108), 2, 8, 1, 1)
+    best = ArgMax("best", np.ones(10, np.int64), np.arange(10), 8, 1)
+    layers = (first, steps, second, best)
+    ports = [Port("", "in")]
+    edges = []
+    for layer in layers:
+        edges.append(Edge(ports[-1], Port(layer.name, "in")))
+        ports.append(Port(layer.name, "out"))
+    return Dataflow("test", layers, (*edges, Edge(ports[-1], Port("", "out"))))
+
+
+def connected(dataflow: Dataflow) -> None:
+    """Both ends of every edge agree, and every port has one edge."""
+    streams: dict[Port, Any] = {}
+    for layer in dataflow.layers:
+        streams |= {Port(layer.name, p): s for p, s in {**layer.inputs, **layer.outputs}.items()}
+    ends = [p for e in dataflow.edges for p in (e.source, e.target) if p.layer]
+    assert sorted(ends, key=str) == sorted(streams, key=str)
+    for edge in dataflow.edges:
+        if edge.source.layer and edge.target.layer:
+            assert streams[edge.source] == streams[edge.target], edge
+
+
+@pytest.mark.parametrize("target", [1, 2, 3, 7, 12, 60, 100, 240, 1024])
+def test_meets_the_target_and_computes_the_same(target: int) -> None:
+    plain = network()
+    frames = RNG.integers(0, 4, (20, 20))
+    folded = fold(plain, target)
+    connected(folded)
+    assert max(layer.cycles for layer in folded.layers) <= target
+    expected = plain.execute({"in": frames})[Port("", "out")]
+    assert np.array_equal(folded.execute({"in": frames})[Port("", "out")], expected)
+
+
+def test_takes_no_more_lanes_than_needed() -> None:
+    folded = fold(network(), 60)
+    first, second = folded.layer("first"), folded.layer("second")
+    assert isinstance(first, MatrixVector) and isinstance(second, MatrixVector)
+    assert first.pe * first.simd == 4 and second.pe * second.simd == 2
+    assert max(layer.cycles for layer in fold(network(), 10**6).layers) == 240
+
+
+def test_given_factors_win() -> None:
+    factors = {"first": {"pe": 6, "simd": 5}, "steps": {"pe": 4}, "best": {"lanes": 5}}
+    folded = fold(network(), 1000, factors)
+    connected(folded)
+    first, steps, best = (folded.layer(name) for name in ("first", "steps", "best"))
+    assert isinstance(first, MatrixVector) and (first.pe, first.simd) == (6, 5)
+    assert isinstance(steps, Thresholding) and steps.pe == 4
+    assert isinstance(best, ArgMax) and best.lanes == 5
+    names = [layer.name for layer in folded.layers]
+    # 6 lanes to 4: down to 2, then up
+    assert names[:4] == ["first", "steps_width", "steps_width_1", "steps"]
+
+
+def test_every_pair_of_lanes_connects() -> None:
+    frames = RNG.integers(0, 4, (5, 20))
+    expected = network().execute({"in": frames})[Port("", "out")]
+    for pe in divisors(12):
+        for simd in divisors(12):
+            factors = {"first": {"pe": pe}, "steps": {"pe": simd}, "second": {"simd": simd}}
+            folded = fold(network(), 10**6, factors)
+            connected(folded)
+            assert np.array_equal(folded.execute({"in": frames})[Port("", "out")], expected)
+
+
+def test_dimensions() -> None:
+    found = {layer.name: dict(dimensions(layer)) for layer in network().layers}
+    assert found["first"] == {"pe": 12, "simd": 20} and found["best"] == {"lanes": 10}
+    assert found["steps"] == {"pe": 12}
+
+
+@pytest.mark.parametrize("factors, message", [
+    ({"third": {"pe": 2}},
+     r"^folding of third: no such layer, expected first \| steps \| second \| best, found third$"),
+    ({"steps": {"simd": 2}}, r"^folding of steps: no such folding factor, expected pe, found simd$"),
+    ({"first": {"pe": 5}}, r"^folding of first: illegal folding, expected pe to divide 12, "
+     r"found pe=5; choose one of 1, 2, 3, 4, 6, 12$"),
+    ({"first": {"simd": 0}}, "illegal folding, expected simd to divide 20, found simd=0"),
+    ({"first": {"simd": -4}}, "illegal folding.* found simd=-4"),
+])  # fmt: skip
+def test_illegal_folding(factors: Any, message: str) -> None:
+    with pytest.raises(SiraError, match=message):
+        fold(network(), 100, factors)
+
+
+def test_reading_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "folding.json"
+    path.write_text(json.dumps({"first": {"pe": 2}}))
+    assert read_folding(path) == {"first": {"pe": 2}}
+    for text, message in (
+        ("{", "cannot be read as JSON, found Expecting"),
+        ("[1]", "not a folding file, expected .* found list"),
+        ('{"first": 3}', "not a folding file"),
+        ('{"first": {"pe": "2"}}', "not a folding file"),
+        ('{"first": {"pe": true}}', "not a folding file"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SiraError, match=message):
+            read_folding(path)
+    with pytest.raises(SiraError, match="cannot be read as JSON, found .*No such file"):
+        read_folding(tmp_path / "missing.json")
