@@ -47,7 +47,9 @@ class Enclosure:
 
     ``irrational``: it is known to be no fraction, so it lies strictly between its bounds. That
     holds for roots, exponentials and what rational operations make of one of them, but not for
-    what they make of two: sqrt(2) * sqrt(2) is rational.
+    what they make of two: sqrt(2) * sqrt(2) is rational. Nobody knows whether erf of a fraction
+    is one; it is marked so too, because its bounds are made to lie strictly around it, and only
+    that is ever used.
     """
 
     __slots__ = ("irrational", "mpi")
@@ -177,6 +179,25 @@ class Exact:
     def exp(self) -> Exact:
         return self.elementwise(lambda x: _function(iv.exp, x, Fraction(1)))
 
+    def log(self) -> Exact:
+        """Natural logarithm of positive numbers; irrational at every fraction but 1."""
+        return self.elementwise(
+            lambda x: Fraction(0) if x == 1 else Enclosure(iv.log(Enclosure.of(x).mpi), True)
+        )
+
+    def softplus(self) -> Exact:
+        """log(1 + exp(x)), irrational at every fraction (Lindemann 1882)."""
+        return self.elementwise(
+            lambda x: Enclosure(iv.log(1 + iv.exp(Enclosure.of(x).mpi)), irrational=True)
+        )
+
+    def erf(self) -> Exact:
+        return self.elementwise(lambda x: _function(_iv_erf, x, Fraction(0)))
+
+    def power(self, exponent: Fraction) -> Exact:
+        """``x ** exponent``; where the exponent is no integer, for x >= 0."""
+        return self.elementwise(lambda x: _power(x, exponent))
+
     def tanh(self) -> Exact:
         return self.elementwise(lambda x: _function(_iv_tanh, x, Fraction(0)))
 
@@ -247,6 +268,57 @@ def _function(f: Callable[[Any], Any], x: Any, at_zero: Fraction) -> Any:
 def _iv_tanh(x: Any) -> Any:
     e = iv.exp(2 * x)
     return 1 - 2 / (e + 1)
+
+
+def _iv_erf(x: Any) -> Any:
+    """Bounds strictly around erf(x), from those at both ends; x is not 0.
+
+    erf(t) = 2/sqrt(pi) exp(-t^2) sum 2^n t^(2n+1) / (1 * 3 * ... * (2n+1)), of which every term has
+    the sign of t; far out, 1 - exp(-t^2) < erf(t) < 1 (Abramowitz and Stegun, 7.1.6 and 7.1.13).
+    """
+    low, high = _erf_at(iv.mpf(x.a)), _erf_at(iv.mpf(x.b))
+    slack = iv.mpf([1 - iv.mpf(2) ** -iv.prec, 1 + iv.mpf(2) ** -iv.prec])
+    low, high = low * slack, high * slack
+    return iv.mpf([max(low.a, iv.mpf(-1).a), min(high.b, iv.mpf(1).b)])
+
+
+def _erf_at(t: Any) -> Any:
+    if t.a < 0:
+        return -_erf_at(-t)
+    square = t * t
+    if square.a > iv.prec:  # exp(-t^2) is below the precision
+        return iv.mpf([(1 - iv.exp(-square)).a, 1])
+    term = total = t
+    n, small = 0, iv.mpf(2) ** -(iv.prec + 8)
+    while (term.b > (total * small).a) or 4 * square.b > 2 * n + 3:
+        n += 1
+        term = term * (2 * square) / (2 * n + 1)
+        total = total + term
+    # Each later term is less than half of the one before it.
+    total = total + iv.mpf([0, term.b])
+    return 2 / iv.sqrt(iv.pi) * iv.exp(-square) * total
+
+
+def _power(x: Any, exponent: Fraction) -> Any:
+    """A fraction where the result is one, as far as square roots show it."""
+    if exponent.denominator == 1:
+        n = abs(exponent.numerator)
+        if isinstance(x, Fraction):
+            power: Any = x**n
+        else:
+            power = Enclosure(x.mpi**n, x.irrational and n == 1)
+        return power if exponent > 0 else 1 / power
+    if x == 0 or x == 1:
+        return x
+    root, denominator = x, exponent.denominator
+    while isinstance(root, Fraction) and denominator % 2 == 0:
+        root, denominator = _sqrt(root), denominator // 2
+    if denominator == 1 and isinstance(root, Fraction):
+        return root**exponent.numerator
+    p = iv.mpf(exponent.numerator) / iv.mpf(exponent.denominator)
+    # A power of two as the denominator: rational only if the chain of roots is, seen above.
+    irrational = isinstance(x, Fraction) and denominator & (denominator - 1) == 0
+    return Enclosure(iv.exp(p * iv.log(Enclosure.of(x).mpi)), irrational)
 
 
 def _fraction(x: Any) -> Fraction:

@@ -9,6 +9,7 @@ the arithmetic is exact, which is what decides most rounding ties.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,7 +20,10 @@ Floats = NDArray[np.float64]
 
 _SPLIT = 134217729.0  # 2**27 + 1, Veltkamp's constant for a 53-bit significand
 _TINY = 2.0**-960  # below this an error term may underflow
-_LIBM_ULPS = 16  # margin for exp and tanh, whose accuracy numpy does not state
+_LIBM_ULPS = 16  # margin for exp, tanh, ..., whose accuracy numpy does not state
+_SMALLEST = 2.0**-1022  # upper bound of a positive result that underflows
+
+_erf, _erfc = np.frompyfunc(math.erf, 1, 1), np.frompyfunc(math.erfc, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,7 @@ class Interval:
         with np.errstate(over="ignore", under="ignore"):
             lo, hi = np.exp(self.lo), np.exp(self.hi)
         lo = np.where(self.lo == 0, 1.0, np.maximum(_widen(lo, -1), 0.0))
-        hi = np.where(self.hi == -np.inf, 0.0, np.maximum(_widen(hi, 1), 2.0**-1022))
+        hi = np.where(self.hi == -np.inf, 0.0, np.maximum(_widen(hi, 1), _SMALLEST))
         return Interval(lo, np.where(self.hi == 0, 1.0, hi))
 
     def tanh(self) -> Interval:
@@ -129,6 +133,77 @@ class Interval:
         one = Interval.point(1.0)
         quotient = one / (one + (-self).exp())
         return quotient.maximum(Interval.point(0.0)).minimum(one)
+
+    def expm1(self) -> Interval:
+        """exp(x) - 1, accurate near 0."""
+        with np.errstate(over="ignore"):
+            lo, hi = np.expm1(self.lo), np.expm1(self.hi)
+        return Interval(np.maximum(_widen(lo, -1), -1.0), np.maximum(_widen(hi, 1), -1.0))
+
+    def log(self) -> Interval:
+        """Natural logarithm of the positive part; the operand must not lie below it."""
+        assert (self.hi > 0).all()
+        with np.errstate(divide="ignore"):
+            lo, hi = np.log(np.maximum(self.lo, 0.0)), np.log(self.hi)
+        return Interval(_widen(lo, -1), _widen(hi, 1))
+
+    def softplus(self) -> Interval:
+        """log(1 + exp(x))."""
+        lo, hi = np.logaddexp(0.0, self.lo), np.logaddexp(0.0, self.hi)
+        hi = np.where(self.hi == -np.inf, 0.0, np.maximum(_widen(hi, 1), _SMALLEST))
+        return Interval(np.maximum(_widen(lo, -1), np.maximum(self.lo, 0.0)), hi)
+
+    def erf(self) -> Interval:
+        lo, hi = _floats(_erf(self.lo)), _floats(_erf(self.hi))
+        return Interval(np.maximum(_widen(lo, -1), -1.0), np.minimum(_widen(hi, 1), 1.0))
+
+    def erfc(self) -> Interval:
+        """1 - erf(x), accurate for large x."""
+        lo, hi = _floats(_erfc(self.hi)), _floats(_erfc(self.lo))
+        hi = np.where(self.lo == np.inf, 0.0, np.maximum(_widen(hi, 1), _SMALLEST))
+        lo = np.where(self.hi == 0, 1.0, np.maximum(_widen(lo, -1), 0.0))
+        return Interval(lo, np.where(self.lo == 0, 1.0, np.minimum(hi, 2.0)))
+
+    def power(self, exponent: float) -> Interval:
+        """``x ** exponent`` for a positive exponent and a non-negative operand."""
+        assert exponent > 0 and (self.lo >= 0).all()
+        if exponent == 0.5:
+            return self.sqrt()
+        if exponent == int(exponent) and exponent <= 1024:
+            return self._whole_power(int(exponent))
+        with np.errstate(over="ignore", under="ignore"):
+            lo, hi = np.power(self.lo, exponent), np.power(self.hi, exponent)
+        lo = np.where(self.lo == 1, 1.0, np.maximum(_widen(lo, -1), 0.0))
+        hi = np.where(self.hi == 0, 0.0, np.maximum(_widen(hi, 1), _SMALLEST))
+        return Interval(lo, np.where(self.hi == 1, 1.0, hi))
+
+    def _whole_power(self, exponent: int) -> Interval:
+        """By squaring, so that powers which float64 holds stay exact."""
+        if exponent == 1:
+            return self
+        root = self._whole_power(exponent // 2)
+        square = Interval(  # each bound with itself: the operand is one value
+            _round(*_two_product(root.lo, root.lo), -np.inf),
+            _round(*_two_product(root.hi, root.hi), np.inf),
+        )
+        square = Interval(np.maximum(square.lo, 0.0), square.hi)
+        return square * self if exponent % 2 else square
+
+    def hull(self, other: Interval) -> Interval:
+        """The smallest interval that holds both."""
+        return Interval(np.minimum(self.lo, other.lo), np.maximum(self.hi, other.hi))
+
+    def intersection(self, other: Interval) -> Interval:
+        """What both sets hold; they must overlap."""
+        lo, hi = np.maximum(self.lo, other.lo), np.minimum(self.hi, other.hi)
+        assert (lo <= hi).all(), "two enclosures of one number overlap"
+        return Interval(lo, hi)
+
+    def where(self, condition: NDArray[np.bool_], other: Interval) -> Interval:
+        """This set where ``condition`` holds, the other elsewhere."""
+        return Interval(
+            np.where(condition, self.lo, other.lo), np.where(condition, self.hi, other.hi)
+        )
 
     def maximum(self, other: Interval) -> Interval:
         return Interval(np.maximum(self.lo, other.lo), np.maximum(self.hi, other.hi))
@@ -199,5 +274,11 @@ def _widen(value: Floats, sign: int) -> Floats:
     """Move a library function's result outward by its error margin; exact zeros stay."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         moved = value + sign * (np.abs(value) * (_LIBM_ULPS * 2.0**-52) + 2.0**-1040)
-    moved = np.where(np.isinf(value), np.where(sign > 0, value, np.finfo(float).max), moved)
+    largest = np.copysign(np.finfo(float).max, value)
+    moved = np.where(np.isinf(value), np.where(value * sign > 0, value, largest), moved)
     return np.asarray(np.where(value == 0, value, moved))
+
+
+def _floats(objects: NDArray[np.object_] | float) -> Floats:
+    """What `numpy.frompyfunc` returns, as float64."""
+    return np.asarray(objects, np.float64)
