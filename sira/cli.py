@@ -127,9 +127,20 @@ def _compile_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only derive ranges: a table, and report.json with layers and tensors",
     )
-    p.add_argument("--backend", default="verilog", metavar="verilog|hls|both")
+    p.add_argument(
+        "--backend",
+        default="verilog",
+        metavar="verilog|hls|both",
+        help="what to write and verify (default: %(default)s)",
+    )
     p.add_argument("--part", default="xc7z020clg400-1", help="FPGA part (default: %(default)s)")
-    p.add_argument("--clock-mhz", type=float, default=100.0, metavar="MHZ")
+    p.add_argument(
+        "--clock-mhz",
+        type=float,
+        default=100.0,
+        metavar="MHZ",
+        help="clock of the Vivado scripts (default: %(default)g)",
+    )
     p.add_argument("--debug", action="store_true", help="show tracebacks")
     return p
 

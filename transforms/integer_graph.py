@@ -129,7 +129,7 @@ class IntegerGraph:
         if node is None:
             return self.host_input(value), one
         kind = rule_of(node).kind
-        if kind == "mac":
+        if kind == "mac" and node.op_type in ("MatMul", "Gemm"):
             return self._mac(node, value), one
         if kind == "layout":
             return self._layout(node, value), one

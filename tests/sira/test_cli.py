@@ -160,6 +160,16 @@ def test_residual_addition_has_no_hardware(fails: Callable[..., str], tmp_path: 
     assert line.endswith("there is no hardware for it yet: cut the model in front of it")
 
 
+def test_convolution_has_no_hardware(fails: Callable[..., str], tmp_path: Path) -> None:
+    net = Net((1, 1, 4, 4))
+    image = net.quant("x", 0.1, 4)
+    net.node("Conv", image, net.quant(np.ones((2, 1, 3, 3)), 0.1, 4), kernel_shape=[3, 3])
+    assert fails(saved(net, tmp_path / "conv.onnx")) == (
+        "error: Conv Conv_2: Conv has no hardware, expected dense layers, elementwise functions of "
+        "one tensor, quantizers, found Conv; cut the model in front of it"
+    )
+
+
 def test_undeclared_input(fails: Callable[..., str], tmp_path: Path) -> None:
     assert fails(saved(layer(quantized=False), tmp_path / "undeclared.onnx")) == (
         "error: input x: the model neither quantizes nor annotates its input, expected a quantizer "
