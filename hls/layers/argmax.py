@@ -106,8 +106,9 @@ class ArgMax:
         index, and what goes beside them. Scores add a DSP a lane, the memory, and three quarters
         of an adder, as a DSP takes some in.
 
-        Fitted to Yosys counts: over the 6 layers of tests/benchmarks/fit_estimates.py LUT is 6 %
-        off in the mean and 10 % at worst, FF 8 % and 17 %.
+        The constants were chosen on the Yosys counts of the 6 layers of
+        tests/benchmarks/fit_estimates.py; on these same layers LUT is 6 % off in the mean and 10 %
+        at worst, FF 8 % and 17 %.
         """
         scale_bits, offset_bits, value_bits = self._widths()
         affine = self.affine

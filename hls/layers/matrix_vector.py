@@ -170,9 +170,9 @@ class MatrixVector:
 
         FF: the registers of weights, inputs, adder trees, start values and accumulators.
 
-        The constants are fitted to Yosys counts: over the 25 layers of
-        tests/benchmarks/fit_estimates.py LUT is 4 % off in the mean and 20 % at worst, FF 2 % and
-        17 %.
+        The constants were chosen on the Yosys counts of the 25 layers of
+        tests/benchmarks/fit_estimates.py; on these same layers LUT is 4 % off in the mean and
+        20 % at worst, FF 2 % and 17 %. Errors on layers of real models are in the README.
         """
         neuron_folds, synapse_folds = self.folds
         sum_lut, sum_ff = self._sum_cost(self.product)

@@ -122,8 +122,9 @@ class Thresholding:
         with the threshold where the memory is read into a register. The last stage keeps the
         count alone.
 
-        The formula is fitted to Yosys counts: over the 14 layers of
-        tests/benchmarks/fit_estimates.py LUT is 5 % off in the mean and 13 % at worst, FF 1 %.
+        The constants were chosen on the Yosys counts of the 14 layers of
+        tests/benchmarks/fit_estimates.py; on these same layers LUT is 5 % off in the mean and
+        13 % at worst, FF 1 %. Errors on layers of real models are in the README.
         """
         searched, _ = self._searched()
         rows, bits = len(searched) // self.pe, self._threshold_bits(searched)
