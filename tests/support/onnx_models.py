@@ -22,7 +22,10 @@ from sira.oracle import Oracle
 from sira.scaled import ScaledInt, Value
 
 QONNX = "qonnx.custom_op.general"
-CUSTOM = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "Trunc")
+CUSTOM = (
+    *("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "Trunc"),
+    *("QuantAvgPool2d", "Im2Col"),
+)
 
 
 class Net:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_models import Net, point
 
@@ -65,7 +66,12 @@ def reals(net: Net, spec: InputSpec, q: NDArray[np.int64]) -> NDArray[np.float64
 
 def reference(net: Net, *outputs: str) -> Callable[[Array], list[Array]]:
     """Executes one sample with `onnx.reference`."""
-    evaluator = ReferenceEvaluator(declared(net, *outputs), new_ops=list(OPERATORS))
+    proto = declared(net, *outputs)
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            wide = numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    evaluator = ReferenceEvaluator(proto, new_ops=list(OPERATORS))
     return lambda x: [np.asarray(y) for y in evaluator.run(None, {"x": x})]
 
 
@@ -103,8 +109,10 @@ def check(
             assert not integer, getattr(range_, "reason", "")
             assert isinstance(range_, Interval) and range_.reason
             bounds = found.interval if isinstance(found, ScaledInt | Exact) else found
-            assert ((bounds.lo <= wanted) & (wanted <= bounds.hi)).all()
-            lo, hi = (np.broadcast_to(b, wanted.shape[1:]) for b in (range_.lo, range_.hi))
+            low, high = (b.astype(wanted.dtype) for b in (bounds.lo, bounds.hi))
+            assert ((low <= wanted) & (wanted <= high)).all()
+            rounded = (b.astype(wanted.dtype) for b in (range_.lo, range_.hi))
+            lo, hi = (np.broadcast_to(b, wanted.shape[1:]) for b in rounded)
             least, most = wanted.min(axis=0), wanted.max(axis=0)
         assert (lo <= least).all() and (most <= hi).all()
         if attained:

@@ -53,12 +53,11 @@ def test_random_shapes(data):
     shape = (1, *data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     op = data.draw(st.sampled_from(OPS))
     axes = data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
-    channels = shape[1]
-    scales = data.draw(st.lists(st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(3)]), min_size=channels,
-                                max_size=channels))  # fmt: skip
-    biases = data.draw(st.lists(st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(-1)]), min_size=channels,
-                                max_size=channels))  # fmt: skip
-    spec = InputSpec(IntegerType("test", -4, 3), tuple(scales), tuple(biases))
+    scales, biases = (
+        data.draw(st.tuples(*[st.sampled_from(list(map(Fraction, choice)))] * shape[1]))
+        for choice in (["1/2", "1", "3"], ["0", "1/2", "-1"])
+    )
+    spec = InputSpec(IntegerType("test", -4, 3), scales, biases)
     net = _net(op, shape, sorted(axes), True, keepdims=data.draw(st.integers(0, 1)))
     check(net, spec, some(shape, -4, 3))
 
