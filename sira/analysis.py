@@ -75,7 +75,7 @@ def evaluate_node(node: ir.Node, arguments: list[Arg | None]) -> list[Arg]:
     results = rule.evaluate(node, arguments)
     if all(a is None or isinstance(a, Constant) for a in arguments):
         return [_as_constant(node, r) for r in results]
-    return [_with_reason(node, r) for r in results]
+    return [_with_reason(node, r, arguments) for r in results]
 
 
 def constants(graph: ir.Graph) -> dict[str, Arg]:
@@ -117,8 +117,12 @@ def _as_constant(node: ir.Node, result: Arg) -> Arg:
     )
 
 
-def _with_reason(node: ir.Node, result: Arg) -> Arg:
+def _with_reason(node: ir.Node, result: Arg, arguments: list[Arg | None]) -> Arg:
+    """An interval says where the integers were lost first."""
     if isinstance(result, Interval):
+        for a in arguments:
+            if isinstance(a, Interval) and a.reason:
+                return Interval(result.lo, result.hi, a.reason)
         return result.because(f"{g.describe(node)} is not an integer operation")
     assert not isinstance(result, Exact)
     return result

@@ -158,6 +158,8 @@ def _numbers(text: str, where: str) -> tuple[Fraction, ...]:
             "cannot be read as JSON", where=f"{where}: {path}", found=str(error)
         ) from error
     items = contents if isinstance(contents, list) else [contents]
+    if not items:
+        raise SiraError("no values", where=f"{where}: {path}", expected="a list of numbers")
     return tuple(_number(str(item), where) for item in items)
 
 
