@@ -176,5 +176,5 @@ def test_what_has_no_hardware(make: Callable[[Net], Any], message: str) -> None:
 def test_an_input_that_nobody_quantizes() -> None:
     net = Net((1, 6))
     net.quant(net.node("MatMul", "x", net.quant(weights(6, 4), 0.25)))
-    with pytest.raises(SiraError, match="has no integers.*declare the input with --input"):
+    with pytest.raises(SiraError, match=r"has no integers.*declare the input with --input"):
         lowered(net, None)

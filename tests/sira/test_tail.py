@@ -57,7 +57,7 @@ def test_several_sources() -> None:
     net = Net((1, 2))
     total = net.node("Add", net.node("Relu", "x"), net.quant("x"))
     model = prepare(annotated(net.proto()))
-    with pytest.raises(SiraError, match="several computed tensors .* found t0, t1; "):
+    with pytest.raises(SiraError, match=r"several computed tensors .* found t0, t1; "):
         find_tail(model.graph.outputs[0])
     net.quant(total)
     assert g.name(tail_of(net)[0].source) == total
