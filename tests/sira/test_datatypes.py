@@ -122,5 +122,5 @@ def test_declarations_that_cannot_be_read(text: str, message: str) -> None:
 def test_files_of_channels_that_cannot_be_read(contents: str, tmp_path: Path) -> None:
     path = tmp_path / "scales.json"
     path.write_text(contents)
-    with pytest.raises(SiraError, match="^--input UINT8,scale=@"):
+    with pytest.raises(SiraError, match=r"^--input UINT8,scale=@"):
         parse_input(f"UINT8,scale=@{path}", [])
