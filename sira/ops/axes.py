@@ -101,9 +101,12 @@ def moved(node: ir.Node, x: Arg | None, move: Callable[[Array], Array], output: 
     def each(a: Array) -> Array:
         return a.reshape(()) if a.size == 1 and a.ndim <= rank else move(aligned(a, rank))
 
-    result = value(x).map(each)
-    if isinstance(x, Constant):  # whose integers have the shape of the tensor
-        assert isinstance(result, ScaledInt)
+    return whole(node, x, value(x).map(each), output)
+
+
+def whole(node: ir.Node, source: Arg | None, result: Value, output: int = 0) -> Value:
+    """``result``; made of a constant, its integers get the shape of the whole tensor."""
+    if isinstance(source, Constant) and isinstance(result, ScaledInt):
         q = np.broadcast_to(result.lo, g.shape(node.outputs[output]))
         return ScaledInt(q, q, result.scale, result.bias)
     return result
