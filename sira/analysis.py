@@ -14,6 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira.composite import refine
 from sira.datatypes import InputSpec, parse_datatype
 from sira.errors import SiraError
 from sira.exact import Exact
@@ -56,7 +57,10 @@ def analyze(model: ir.Model, inputs: Mapping[str, InputSpec] | None = None) -> R
         ranges[g.name(value)] = input_range(value, (inputs or {}).get(g.name(value)))
     for node in model.graph:
         arguments = [None if v is None else ranges[g.name(v)] for v in node.inputs]
-        for output, result in zip(node.outputs, evaluate_node(node, arguments), strict=False):
+        results = evaluate_node(node, arguments)
+        if rule_of(node).kind == "elementwise":
+            results = [refine(node, ranges, r) for r in results]
+        for output, result in zip(node.outputs, results, strict=False):
             ranges[g.name(output)] = result
     return Ranges(ranges)
 
