@@ -168,27 +168,32 @@ def rebase(value: ScaledInt, scale: Exact, bias: Exact) -> ScaledInt:
 
 
 def integer_matmul(x: Ints, weights: Ints, where: str = "") -> Ints:
-    """``x @ weights`` exactly, for x (..., K) and weights (K, N).
+    """``x @ weights`` exactly, for x (..., K) and weights (..., K, N).
 
     Sums below 2**53 go through float64, whose products and sums are then exact; up to the border of
     int64 integer arithmetic is used; beyond it a `SiraError` is raised.
     """
     if not x.size or not weights.size:
-        return np.zeros((*x.shape[:-1], weights.shape[-1]), np.int64)
+        return np.asarray(x @ weights)
     largest = max(abs(int(x.max())), abs(int(x.min())))
     # The sum in float64 is less than 2**-20 of it too low.
-    heaviest = int(np.abs(weights.astype(np.float64)).sum(axis=0).max() * (1 + 2.0**-20)) + 1
+    heaviest = int(np.abs(weights.astype(np.float64)).sum(axis=-2).max() * (1 + 2.0**-20)) + 1
     if largest * heaviest < 2**53:
         return np.rint(x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
     if largest * heaviest > INT64_MAX:
-        raise SiraError(
-            "the accumulator does not fit into 64 bits",
-            where=where,
-            expected="sum |w||x| below 2**63",
-            found=f"up to {largest * heaviest}",
-            remedy="use narrower weights or activations",
-        )
+        raise too_wide(where, largest * heaviest)
     return np.asarray(x @ weights)
+
+
+def too_wide(where: str, found: int) -> SiraError:
+    """The error for sums beyond int64."""
+    return SiraError(
+        "the accumulator does not fit into 64 bits",
+        where=where,
+        expected="sum |w||x| below 2**63",
+        found=f"up to {found}",
+        remedy="use narrower weights or activations",
+    )
 
 
 def _midpoint(x: Real) -> NDArray[np.float64]:

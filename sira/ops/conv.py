@@ -1,13 +1,19 @@
-"""Conv and ConvTranspose with constant weights: the multiply-accumulate of a sliding window.
+"""Conv and ConvTranspose with constant weights: sums of products over a sliding window.
 
-Bounds per output channel from the sums of positive and of negative weights (SIRA, sec. 3), which
-costs one pass over the weights. Padding adds real zeros: where zero is on the input's lattice they
-are the integer 0 after a shift; where it is not (an input ``(x - mean) / std``), the taps at the
-border are masked and the bias of the output differs between border classes.
+Weights (O, I, *kernel) in G groups are G matrices (I * taps, O / G), which meet the rows of inputs
+that the taps read (im2col). In analysis there is one row for each border class, not one for each
+position: padding adds real zeros, and where zero is an integer of the input, or in its range, that
+is a row like the others. Where it is not (an input ``(x - mean) / std``), the taps on padding are
+left out, and the bias of the output differs between the border classes.
+
+An input that differs within a channel counts with the channel's smallest and largest value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,207 +22,264 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, rational_gcd
 from sira.interval import Interval
 from sira.ops.base import Arg, Args, Constant, OpRule, Shape, affine, numbers, register
-from sira.ops.sliding import (
-    IntegerConv,
-    bias_through,
-    bounds,
-    compact,
-    full_shape,
-    is_zero,
-    real_bounds,
-    slide,
+from sira.ops.products import (
+    IntegerMac,
+    integer_weights,
+    offsets,
+    on_one_scale,
+    real_sums,
+    sums,
+    whole_numbers,
 )
-from sira.ops.windows import Axis, convolution_axes, transposed_axes
-from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, multiply
+from sira.ops.windows import Window, convolution_window, transposed_window
+from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, integer_matmul
 
-_MAX_MULTIPLE = 2**16
-"""Scales along the summed axis must be integer multiples up to this of a common one."""
+Array = NDArray[Any]
 
 
-def integer_conv(
-    x: ScaledInt, weights: Constant, groups: int, axes: list[Axis]
-) -> IntegerConv | str:
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """Weights (O, I, *kernel) in groups, and the window they slide with."""
+
+    weights: Constant
+    groups: int
+    window: Window
+
+    @property
+    def shape(self) -> Shape:
+        return self.weights.real_shape
+
+    @property
+    def channels(self) -> int:
+        """Input channels."""
+        return self.shape[1] * self.groups
+
+    @property
+    def column(self) -> Shape:
+        """The shape of one number for each channel of a tensor."""
+        return (-1,) + (1,) * len(self.window.axes)
+
+    def matrices(self, a: Array) -> Array:
+        """An array that broadcasts to the weights, as (G, I * taps, O / G)."""
+        a = a.reshape((1,) * (len(self.shape) - a.ndim) + a.shape)
+        if a.size == 1:
+            return a.reshape(1, 1, 1)
+        if a.size == a.shape[0]:
+            return a.reshape(self.groups, 1, -1)
+        full = np.broadcast_to(a, self.shape)
+        return full.reshape(self.groups, self.shape[0] // self.groups, -1).swapaxes(1, 2)
+
+    def rows(self, a: Array, masks: NDArray[np.bool_]) -> Array:
+        """One number for each input channel as rows (G, classes, I * taps), 0 on padding."""
+        by_group = np.broadcast_to(a, (self.channels,)).reshape(self.groups, 1, -1, 1)
+        return np.where(masks[:, None], by_group, 0).reshape(self.groups, len(masks), -1)
+
+    def patches(self, a: Array) -> Array:
+        """Inputs (..., C, *size) as rows (..., G, positions, I * taps)."""
+        lead = a.shape[: a.ndim - len(self.column)]
+        found = self.window.patches(a.reshape(*lead, self.groups, -1, *self.window.size))
+        found = found.swapaxes(-2, -3)  # (..., G, positions, I, taps)
+        return found.reshape(*found.shape[:-2], -1)
+
+    def per_output(self, a: Array) -> Array:
+        """One number for each output (G or 1, ..., O / G or 1) as (O, 1, ...)."""
+        a = a.reshape(a.shape[0], a.shape[-1])
+        return np.broadcast_to(a, (self.groups, self.shape[0] // self.groups)).reshape(self.column)
+
+    def outputs(self, a: Array) -> Array:
+        """Sums (..., G, positions, O / G) as a tensor (..., O, *outputs)."""
+        return a.swapaxes(-1, -2).reshape(*a.shape[:-3], self.shape[0], *self.window.outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerConv:
+    """``scale * sum(weights * (q + offset))``, where padding adds nothing.
+
+    ``mac.weights`` is (G, I * taps, O / G). ``offset`` is one number or one for each input channel
+    (C,): the bias of the input over its scale. ``whole`` is the same where all of it are integers
+    and padding makes that matter: then q + offset are the integers to sum, and padding is 0.
+    """
+
+    conv: Convolution
+    mac: IntegerMac
+    offset: Real
+    whole: Ints | None
+
+    @property
+    def weights(self) -> Ints:
+        """The integer weights (O, I, *kernel)."""
+        return self.mac.weights.swapaxes(1, 2).reshape(self.conv.shape)
+
+    @property
+    def zero(self) -> Ints | None:
+        """The integers (C,) that mean real zero, to be subtracted in front of padding."""
+        return None if self.whole is None else -np.broadcast_to(self.whole, (self.conv.channels,))
+
+
+def integer_conv(x: ScaledInt, weights: Constant, groups: int, window: Window) -> IntegerConv | str:
     """The convolution on integers, or the reason why there is none."""
-    w = weights.scaled
-    if w is None:
-        return "the weights are not quantized"
-    if not isinstance(w.bias, Exact) or any(b != 0 for b in w.bias.values.ravel()):
-        return "the weights' zero point is not an integer"
-    assert isinstance(w.scale, Exact)
-    rank = w.lo.ndim
-    channels = w.lo.shape[1] * groups
-    along = compact(x.scale, channels, rank)
-    if along is None:
-        return "the input's scale differs within a channel"
-    found = _weights_and_scale(w, along, groups, rank)
-    if isinstance(found, str):
-        return found
-    matrix, scale = found
-    factor = np.gcd.reduce(matrix.reshape(len(matrix), -1), axis=1)
-    factor = np.where(factor == 0, 1, factor).reshape((-1,) + (1,) * (rank - 1))
-    if (factor != 1).any():
-        matrix = matrix // factor
-        scale = multiply(scale, Exact.of(factor[..., 0]))
-    zero = None
-    if any(axis.padded for axis in axes) and not is_zero(x.bias):
-        zero = _zero_point(x, channels, rank)
-    return IntegerConv(matrix, groups, scale, zero)
+    conv = Convolution(weights, groups, window)
+    w = integer_weights(weights)
+    if isinstance(w, str):
+        return w
+    scale, bias = (_per_channel(v, conv) for v in (x.scale, x.bias))
+    if scale is None or bias is None:
+        return f"the input's {'bias' if bias is None else 'scale'} differs within a channel"
+    taps = np.ones((1, prod(conv.shape[2:])), bool)
+    along = scale.map(lambda a: conv.rows(a, taps).swapaxes(1, 2)) if scale.shape else scale
+    mac = on_one_scale(w.map(conv.matrices), along)
+    if isinstance(mac, str):
+        return mac
+    offset = divide(bias, scale)
+    return IntegerConv(conv, mac, offset, whole_numbers(offset) if window.padded else None)
 
 
-def _weights_and_scale(
-    w: ScaledInt, along: Real, groups: int, rank: int
-) -> tuple[Ints, Real] | str:
-    """Fold what differs along the summed axes into the weights; scale is () or (O, 1, ..., 1)."""
-    outputs, inputs = w.lo.shape[:2]
-    assert isinstance(w.scale, Exact)
-    scale_w = w.scale.values.reshape(_matrix_shape(w.scale.shape, rank))  # (O|1, I|1, taps|1)
-    per_output = bool((scale_w == scale_w[:, :1, :1]).all())
-    if along.shape == () and scale_w.size == 1:
-        return w.lo, multiply(along, Exact(scale_w.reshape(())))
-
-    def spread(a: NDArray[Any]) -> NDArray[Any]:
-        by_group = np.broadcast_to(a, (inputs * groups,)).reshape(groups, inputs)
-        return np.repeat(by_group, outputs // groups, axis=0)
-
-    scale_x = along.map(spread)  # (O, I)
-    if isinstance(scale_x, Exact):
-        uniform = bool((scale_x.values == scale_x.values[:, :1]).all())
-    else:  # equal enclosures may enclose different numbers
-        uniform = along.shape == () or inputs == 1
-    if per_output and uniform:
-        scale = multiply(scale_x.map(lambda a: a[:, 0]), Exact(scale_w[:, 0, 0]))
-        return w.lo, scale.map(lambda a: a.reshape((-1,) + (1,) * (rank - 2)))
-    if not isinstance(scale_x, Exact):
-        return "the input's scale is irrational and scales differ along the summed axis"
-    combined = scale_x.values[:, :, None] * scale_w  # (O, I, taps|1)
-    bases = np.array([rational_gcd(row) for row in combined], object)
-    multiples = combined / bases.reshape(-1, 1, 1)
-    if any(m > _MAX_MULTIPLE for m in multiples.ravel()):
-        return "the scales along the summed axis are in no ratio of small integers"
-    whole = multiples.astype(np.int64)
-    matrix = (w.lo.reshape(outputs, inputs, -1) * whole).reshape(w.lo.shape)
-    return matrix, Exact(bases.reshape((-1,) + (1,) * (rank - 2)))
+def window_of(node: ir.Node, weights: Constant) -> Window:
+    """The window of a Conv node with weights (O, I, *kernel)."""
+    return convolution_window(node, _size(node), weights.real_shape[2:])
 
 
-def _matrix_shape(shape: Shape, rank: int) -> Shape:
-    """The shape of a weight scale as (outputs, inputs, taps), each 1 where it does not differ."""
-    padded = (1,) * (rank - len(shape)) + shape
-    return (*padded[:2], int(np.prod(padded[2:])))
+def _size(node: ir.Node) -> Shape:
+    assert node.inputs[0] is not None
+    return g.shape(node.inputs[0])[2:]
 
 
-def _zero_point(x: ScaledInt, channels: int, rank: int) -> Ints | None:
-    """``-bias / scale`` (C,) where it is an integer everywhere."""
-    bias, scale = (compact(v, channels, rank) for v in (x.bias, x.scale))
-    if not isinstance(bias, Exact) or not isinstance(scale, Exact):
-        return None
-    q = -(bias / scale).values
-    if any(v.denominator != 1 for v in np.ravel(q)):
-        return None
-    return np.broadcast_to(np.asarray(q, object).astype(np.int64), (channels,))
+def _per_channel(x: Real, conv: Convolution) -> Real | None:
+    """``x`` as () or (C,), or None where it differs within a channel."""
+    size = prod(x.shape)
+    if size == 1:
+        return x.map(lambda a: a.reshape(()))
+    rank = len(conv.column)
+    if len(x.shape) >= rank and x.shape[-rank] == size:
+        return x.map(lambda a: np.broadcast_to(a, x.shape).reshape(conv.channels))
+    return None
 
 
-def _convolve(node: ir.Node, x: Arg, weights: Constant, groups: int, axes: list[Axis]) -> Arg:
-    rank = 2 + len(axes)
+def _worst(bound: Array, f: Callable[..., Array], conv: Convolution) -> Array:
+    """The worst bound () or (C,) over the positions of each channel; f is np.min or np.max."""
+    rank = len(conv.column)
+    if bound.size == 1 or bound.ndim < rank:
+        return np.asarray(f(bound))
+    return np.asarray(f(bound.reshape(-1, *bound.shape[-rank:]), axis=(0, *range(2, rank + 1))))
+
+
+def _masks(low: Array, high: Array, conv: Convolution) -> NDArray[np.bool_]:
+    """The border classes that bounds depend on: all of them, unless every range holds 0."""
+    masks = conv.window.masks
+    if (low <= 0).all() and (high >= 0).all() and masks.all(axis=1).any():
+        return masks[masks.all(axis=1)][:1]
+    return masks
+
+
+def _convolve(node: ir.Node, x: Value, conv: Convolution) -> Value:
+    where = g.describe(node)
     if isinstance(x, ScaledInt):
-        conv = integer_conv(x, weights, groups, axes)
-        if isinstance(conv, IntegerConv):
-            result = _integer(node, x, conv, weights, axes, rank)
-            if result is not None:
-                return result
-            conv = "the input's bias differs within a channel"
-        reason = f"{g.describe(node)}: {conv}"
+        integer = integer_conv(x, conv.weights, conv.groups, conv.window)
+        if isinstance(integer, IntegerConv):
+            return _integer_sums(x, integer, where)
+        reason = f"{where}: {integer}"
     else:
-        reason = f"{g.describe(node)}: its input has no integer core"
+        reason = f"{where}: its input has no integer core"
     y = numbers(x)
     assert isinstance(y, Interval)
-    return real_bounds(y, weights.real_interval, groups, axes).because(y.reason or reason)
+    weights = conv.weights.real_interval.map(conv.matrices)
+    if y.lo.ndim > len(conv.shape):  # data
+        result = real_sums(y.map(lambda a: conv.patches(_full(a, conv))), weights)
+        return result.map(conv.outputs).because(y.reason or reason)
+    low, high = _worst(y.lo, np.min, conv), _worst(y.hi, np.max, conv)
+    masks = _masks(low, high, conv)
+    result = real_sums(Interval(conv.rows(low, masks), conv.rows(high, masks)), weights)
+    lo, hi = result.lo.min(axis=1), result.hi.max(axis=1)
+    return Interval(conv.per_output(lo), conv.per_output(hi)).because(y.reason or reason)
 
 
-def _integer(
-    node: ir.Node,
-    x: ScaledInt,
-    conv: IntegerConv,
-    weights: Constant,
-    axes: list[Axis],
-    rank: int,
-) -> ScaledInt | None:
-    channels = conv.weights.shape[1] * conv.groups
-    lo, hi, bias = x.lo, x.hi, x.bias
-    if conv.zero is not None:
-        shift = conv.zero.reshape((-1,) + (1,) * (rank - 2))
-        lo, hi, bias = x.lo - shift, x.hi - shift, ZERO
-        if x.is_point:
-            hi = lo
-    compact_bias = compact(bias, channels, rank)
-    if compact_bias is None:
-        return None
-    assert weights.scaled is not None
-    out_bias = bias_through(compact_bias, weights.scaled, conv.groups, axes)
-    where = g.describe(node)
+def _integer_sums(x: ScaledInt, integer: IntegerConv, where: str) -> ScaledInt:
+    conv, mac, offset = integer.conv, integer.mac, integer.offset
+    scale = mac.scale.map(lambda a: conv.per_output(a) if a.ndim else a)
+    lo, hi = x.lo, x.hi
+    if integer.whole is not None:
+        shift = integer.whole.reshape(conv.column) if integer.whole.ndim else integer.whole
+        lo, hi, offset = lo + shift, hi + shift, ZERO
+    bias = _bias(conv, mac, offset)
     if x.is_point:
-        size = [axis.size for axis in axes]
-        q = slide(np.broadcast_to(lo, full_shape(lo, channels, size)), conv, axes, where)
-        return ScaledInt(q, q, conv.scale, out_bias)
-    return ScaledInt(*bounds(lo, hi, conv, axes, rank, where), conv.scale, out_bias)
+        samples = _full(lo, conv)
+        q = np.stack([integer_matmul(conv.patches(s), mac.weights, where) for s in samples])
+        q = conv.outputs(q)
+        return ScaledInt(q, q, scale, bias)
+    low, high = _worst(lo, np.min, conv), _worst(hi, np.max, conv)
+    masks = _masks(low, high, conv)
+    lo, hi = sums(conv.rows(low, masks), conv.rows(high, masks), mac.weights, where)
+    lo, hi = conv.per_output(lo.min(axis=1)), conv.per_output(hi.max(axis=1))
+    return ScaledInt(lo, hi, scale, bias)
 
 
-def _operands(node: ir.Node, args: Args) -> tuple[Arg, Constant]:
-    x, weights = args[0], args[1]
-    if not isinstance(weights, Constant) or x is None or isinstance(x, Constant):
-        raise SiraError(
-            f"only {node.op_type} of a computed tensor with constant weights is supported",
-            where=g.describe(node),
-        )
-    return x, weights
+def _bias(conv: Convolution, mac: IntegerMac, offset: Real) -> Real:
+    """What the input's offset adds: (), (O, 1, ...), or (O, *outputs) where padding differs."""
+    masks = conv.window.masks
+    total = offsets(offset.map(lambda a: conv.rows(a, masks)), mac)  # (G, classes, O / G)
+    if not total.shape:
+        return total
+    if len(masks) == 1:
+        return total.map(conv.per_output)
+    return total.map(lambda a: conv.outputs(a[:, conv.window.members]))
 
 
-def _with_bias(node: ir.Node, y: Arg, args: Args, rank: int) -> Arg:
-    bias = args[2] if len(args) > 2 else None
-    if bias is None:
-        return y
-    if not isinstance(bias, Constant):
-        raise SiraError("the bias must be constant", where=g.describe(node))
-    column = (-1,) + (1,) * (rank - 2)
-    return affine(y, ONE, bias.real.map(lambda a: np.reshape(a, column)))
+def _full(a: Array, conv: Convolution) -> Array:
+    """Data with every axis at its size: (samples, C, *size), or (samples, 1, C, *size)."""
+    rank = len(conv.shape)
+    lead = a.shape[: a.ndim - rank + 1] if a.ndim >= rank else (1,)
+    return np.broadcast_to(a, (*lead, conv.channels, *conv.window.size))
 
 
 def _conv(node: ir.Node, args: Args) -> list[Arg]:
-    x, weights = _operands(node, args)
-    kernel = weights.real_shape[2:]
-    size = g.shape(node.inputs[0])[2:]  # type: ignore[arg-type]
-    axes = convolution_axes(node, size, kernel)
-    y = _convolve(node, x, weights, int(g.attribute(node, "group", 1)), axes)
-    return [_with_bias(node, y, args, 2 + len(axes))]
+    x, weights, bias = _operands(node, args)
+    conv = Convolution(weights, _groups(node), window_of(node, weights))
+    return [_plus(_convolve(node, x, conv), bias, conv)]
 
 
 def _conv_transpose(node: ir.Node, args: Args) -> list[Arg]:
-    x, weights = _operands(node, args)
-    groups = int(g.attribute(node, "group", 1))
-    size = g.shape(node.inputs[0])[2:]  # type: ignore[arg-type]
-    axes = transposed_axes(node, size, weights.real_shape[2:])
-    y = _convolve(node, x, _swapped(weights, groups), groups, axes)
-    return [_with_bias(node, y, args, 2 + len(axes))]
+    x, weights, bias = _operands(node, args)
+    window = transposed_window(node, _size(node), weights.real_shape[2:])
+    conv = Convolution(_outputs_first(weights, _groups(node)), _groups(node), window)
+    return [_plus(_convolve(node, x, conv), bias, conv)]
 
 
-def _swapped(weights: Constant, groups: int) -> Constant:
-    """Weights (C, O/groups, *kernel) of ConvTranspose as those of Conv: (O, C/groups, *kernel)."""
+def _operands(node: ir.Node, args: Args) -> tuple[Value, Constant, Constant | None]:
+    x, weights, bias = args[0], args[1], args[2] if len(args) > 2 else None
+    if x is not None and isinstance(weights, Constant) and isinstance(bias, Constant | None):
+        return x.values if isinstance(x, Constant) else x, weights, bias
+    raise SiraError(
+        f"{node.op_type} needs constant weights and a constant bias",
+        where=g.describe(node),
+        expected="constants behind the first operand",
+        found=", ".join(g.name(v) for v in g.dynamic_inputs(node)),
+        remedy="export the model with static weights",
+    )
 
-    def swap(a: NDArray[Any]) -> NDArray[Any]:
-        if a.ndim < 2:
-            return a
-        if a.shape[0] == 1:
-            return (
-                np.moveaxis(a, 0, 1)
-                if groups == 1
-                else np.repeat(np.moveaxis(a, 0, 1), groups if a.shape[1] > 1 else 1, axis=0)
-            )
-        split = a.reshape(groups, a.shape[0] // groups, *a.shape[1:])
-        return np.moveaxis(split, 2, 1).reshape(
-            groups * a.shape[1], a.shape[0] // groups, *a.shape[2:]
-        )
+
+def _groups(node: ir.Node) -> int:
+    return int(g.attribute(node, "group", 1))
+
+
+def _plus(y: Value, bias: Constant | None, conv: Convolution) -> Value:
+    if bias is None:
+        return y
+    return affine(y, ONE, bias.real.map(lambda a: a.reshape(conv.column)))
+
+
+def _outputs_first(weights: Constant, groups: int) -> Constant:
+    """Weights (C, O / G, *kernel) of ConvTranspose as those of Conv, (O, C / G, *kernel)."""
+    shape = weights.real_shape
+
+    def swap(a: Array) -> Array:
+        if a.size == 1:
+            return a.reshape(())
+        a = a.reshape((1,) * (len(shape) - a.ndim) + a.shape)
+        a = np.broadcast_to(a, (*shape[:2], *a.shape[2:]))
+        split = a.reshape(groups, -1, *a.shape[1:]).swapaxes(1, 2)
+        return split.reshape(-1, *split.shape[2:])
 
     return weights.map(swap)
 
@@ -224,33 +287,28 @@ def _swapped(weights: Constant, groups: int) -> Constant:
 def _conv_shapes(
     node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
 ) -> list[Shape]:
-    x, w = shapes[:2]
-    groups = int(g.attribute(node, "group", 1))
+    (x, w), groups = shapes[:2], _groups(node)
     if len(x) < 3 or len(w) != len(x) or x[1] != w[1] * groups or w[0] % groups:
-        raise SiraError(
-            "operand shapes do not fit",
-            where=g.describe(node),
-            expected="(N, C, ...) and (O, C / group, ...)",
-            found=f"{x}, {w}, group {groups}",
-        )
-    axes = convolution_axes(node, x[2:], w[2:])
-    return [(x[0], w[0], *(axis.outputs for axis in axes))]
+        raise _no_fit(node, "(N, C, ...) and (O, C / group, ...)", x, w)
+    return [(x[0], w[0], *convolution_window(node, x[2:], w[2:]).outputs)]
 
 
 def _transpose_shapes(
     node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
 ) -> list[Shape]:
-    x, w = shapes[:2]
-    groups = int(g.attribute(node, "group", 1))
-    if len(x) < 3 or len(w) != len(x) or x[1] != w[0]:
-        raise SiraError(
-            "operand shapes do not fit",
-            where=g.describe(node),
-            expected="(N, C, ...) and (C, O / group, ...)",
-            found=f"{x} and {w}",
-        )
-    axes = transposed_axes(node, x[2:], w[2:])
-    return [(x[0], w[1] * groups, *(axis.outputs for axis in axes))]
+    (x, w), groups = shapes[:2], _groups(node)
+    if len(x) < 3 or len(w) != len(x) or x[1] != w[0] or x[1] % groups:
+        raise _no_fit(node, "(N, C, ...) and (C, O / group, ...)", x, w)
+    return [(x[0], w[1] * groups, *transposed_window(node, x[2:], w[2:]).outputs)]
+
+
+def _no_fit(node: ir.Node, expected: str, x: Shape, w: Shape) -> SiraError:
+    return SiraError(
+        "operand shapes do not fit",
+        where=g.describe(node),
+        expected=expected,
+        found=f"{x} and {w}, group {_groups(node)}",
+    )
 
 
 register("Conv", rule=OpRule("mac", _conv, _conv_shapes))

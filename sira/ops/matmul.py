@@ -1,15 +1,8 @@
-"""MatMul and Gemm with constant weights: the multiply-accumulate of a dense layer.
-
-With integer weights the accumulator is an integer: ``sum_k w[k,n] q[k]`` has the scale
-``sx * sw[n]`` and bounds from interval arithmetic per output channel; a bias of the input is a
-constant per output channel (SIRA, sec. 3). Weights that share a factor give a coarser lattice; the
-factor goes into the scale.
-"""
+"""MatMul and Gemm: with constant weights on either side, or of two computed tensors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import lcm
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,217 +11,203 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, rational_gcd
-from sira.interval import Interval, interval_matmul
-from sira.ops.base import (
-    Arg,
-    Args,
-    Constant,
-    OpRule,
-    Shape,
-    affine,
-    numbers,
-    register,
+from sira.exact import Exact
+from sira.interval import Interval
+from sira.ops.base import Arg, Args, Constant, OpRule, Shape, affine, numbers, register
+from sira.ops.products import (
+    IntegerMac,
+    corner_sums,
+    integer_weights,
+    offsets,
+    on_one_scale,
+    real_corner_sums,
+    real_sums,
+    rows,
+    same_along_sum,
+    sums,
+    whole_numbers,
 )
-from sira.scaled import (
-    ZERO,
-    Ints,
-    Real,
-    ScaledInt,
-    integer_matmul,
-    multiply,
-)
-
-_MAX_MULTIPLE = 2**16
-"""Scales along the summed axis must be integer multiples up to this of a common one."""
-
-
-@dataclass(frozen=True, eq=False)
-class IntegerMac:
-    """``q_out = q_in @ weights`` with the scale of q_out; weights (K, N) without common factor."""
-
-    weights: Ints
-    scale: Real
+from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, multiply
 
 
 def integer_mac(x: ScaledInt, weights: Constant) -> IntegerMac | str:
-    """Integer weights for ``x @ weights``, or the reason why there are none.
-
-    The scales of x and of the weights may vary along the summed axis if all are
-    integer multiples of a common one; the multiples then move into the weights.
-    """
-    w = weights.scaled
-    if w is None:
-        return "the weights are not quantized"
-    if not isinstance(w.bias, Exact) or any(b != 0 for b in w.bias.values.ravel()):
-        return "the weights' zero point is not an integer"
-    matrix = w.lo
-    assert isinstance(w.scale, Exact)
-    along_k = _along_last(x.scale)
-    if along_k is None:
-        return "the input's scale is irrational or differs from row to row"
-    scale_w = w.scale.map(lambda a: np.broadcast_to(a, matrix.shape) if a.ndim else a)
-    if along_k.size == 1 and _constant_rows(scale_w):
-        columns = scale_w.map(lambda a: a[0] if a.ndim else a)
-        scale: Real = multiply(x.scale.map(lambda a: a.ravel()[0]), columns)
-    else:
-        if not isinstance(x.scale, Exact):
-            return "the input's scale is irrational"
-        combined = np.broadcast_to(scale_w.values, matrix.shape) * along_k.reshape(-1, 1)
-        bases = np.array([rational_gcd(combined[:, n]) for n in range(matrix.shape[1])], object)
-        multiples = combined / bases
-        if any(m > _MAX_MULTIPLE for m in multiples.ravel()):
-            return "the scales along the summed axis are in no ratio of small integers"
-        matrix = matrix * multiples.astype(np.int64)
-        scale = Exact(bases)
-    factor = np.gcd.reduce(matrix, axis=0)
-    factor = np.where(factor == 0, 1, factor)
-    if (factor != 1).any():
-        matrix = matrix // factor
-        scale = multiply(scale, Exact.of(factor))
-    return IntegerMac(matrix, scale)
-
-
-def accumulate(x: ScaledInt, mac: IntegerMac, where: str) -> tuple[Ints, Ints]:
-    """Smallest and largest accumulator per output channel, exactly."""
-    k = mac.weights.shape[0]
-    lo = _full(x.lo, k)
-    if x.is_point:
-        q = integer_matmul(lo, mac.weights, where)
-        return q, q
-    hi = _full(x.hi, k)
-    positive, negative = np.maximum(mac.weights, 0), np.minimum(mac.weights, 0)
-    return (
-        _sum(integer_matmul(lo, positive, where), integer_matmul(hi, negative, where), where),
-        _sum(integer_matmul(hi, positive, where), integer_matmul(lo, negative, where), where),
-    )
-
-
-def _sum(a: Ints, b: Ints, where: str) -> Ints:
-    if (np.abs(a) >= 2**62).any() or (np.abs(b) >= 2**62).any():
-        raise SiraError("the accumulator does not fit into 64 bits", where=where)
-    return a + b
-
-
-def _full(q: Ints, k: int) -> Ints:
-    return np.broadcast_to(q, (*q.shape[:-1], k)) if q.ndim else np.full(k, q)
-
-
-def _along_last(scale: Real) -> NDArray[Any] | None:
-    """The scale along the last axis, size 1 where it does not vary; None if it cannot be used."""
-    if isinstance(scale, Interval):
-        return np.ones(1, object) if scale.lo.size == 1 else None
-    values = scale.values
-    if values.size and (values == values.ravel()[0]).all():
-        return values.ravel()[:1]
-    return values.ravel() if values.size == values.shape[-1] else None
-
-
-def _constant_rows(scale: Exact) -> bool:
-    return scale.values.ndim == 0 or bool((scale.values == scale.values[:1]).all())
-
-
-def _bias_through(x: ScaledInt, weights: Constant, k: int) -> Real:
-    """What the bias of the input adds to every output channel: ``bias @ weights``."""
-    w = weights.scaled
-    assert w is not None and isinstance(w.scale, Exact)
-    bias = x.bias.map(lambda a: np.broadcast_to(a, (*a.shape[:-1], k)))
-    if isinstance(bias, Interval):
-        return interval_matmul(bias, weights.real.interval)
-    if all(b == 0 for b in bias.values.ravel()):
-        return ZERO
-    if not _constant_rows(w.scale):
-        return Exact(bias.values @ weights.real.values)
-    columns = w.scale.map(lambda a: a[0] if a.ndim == 2 else a)
-    if (bias.values == bias.values[..., :1]).all():  # the usual case: one bias, one sum a channel
-        return Exact(bias.values[..., :1]) * Exact.of(w.lo.sum(axis=0)) * columns
-    common = lcm(*(b.denominator for b in bias.values.ravel()))
-    numerators = (bias * Exact.of(common)).values
-    return Exact(numerators @ w.lo.astype(object)) * columns / Exact.of(common)
+    """Integer weights for ``x @ weights``, or the reason why there are none."""
+    w = integer_weights(weights)
+    if isinstance(w, str):
+        return w
+    along = _transposed(x.scale)
+    uniform = same_along_sum(along)
+    if uniform is None:
+        k = w.lo.shape[-2]
+        if int(np.prod(along.shape)) != k:
+            return "the input's scale differs from row to row"
+        return on_one_scale(w, along.map(lambda a: a.reshape(k, 1)))
+    mac = on_one_scale(w, ONE)
+    if isinstance(mac, str):
+        return mac
+    return IntegerMac(mac.weights, multiply(_scalar(_transposed(uniform)), mac.scale))
 
 
 def _matmul(node: ir.Node, args: Args) -> list[Arg]:
-    x, weights = args
-    if not isinstance(weights, Constant) or isinstance(x, Constant) or x is None:
-        raise SiraError(
-            "only a computed tensor times constant weights is supported",
-            where=g.describe(node),
-            expected="the second operand to be constant",
-            found="a computed second operand"
-            if not isinstance(x, Constant)
-            else "constant first operand",
-        )
-    return [multiply_accumulate(node, x, weights)]
-
-
-def multiply_accumulate(node: ir.Node, x: Arg, weights: Constant) -> Arg:
-    """``x @ weights`` for weights (K, N)."""
-    k = weights.real_shape[0]
-    if isinstance(x, ScaledInt):
-        mac = integer_mac(x, weights)
-        if isinstance(mac, IntegerMac):
-            lo, hi = accumulate(x, mac, g.describe(node))
-            return ScaledInt(lo, hi, mac.scale, _bias_through(x, weights, k))
-        reason = f"{g.describe(node)}: {mac}"
-    else:
-        reason = f"{g.describe(node)}: its input has no integer core"
-    y = numbers(x)
-    assert isinstance(y, Interval)
-    return interval_matmul(y, weights.real.interval).because(y.reason or reason)
-
-
-def gemm_weights(node: ir.Node, weights: Constant) -> Constant:
-    """The second operand of Gemm as (K, N)."""
-    return weights.map(np.transpose) if g.attribute(node, "transB", 0) else weights
+    a, b = args
+    assert a is not None and b is not None
+    shape_a, shape_b = (g.shape(v) for v in node.inputs if v is not None)
+    return [_product(node, a, b, shape_a, shape_b)]
 
 
 def _gemm(node: ir.Node, args: Args) -> list[Arg]:
-    x, weights = args[0], args[1]
-    if not isinstance(weights, Constant) or x is None or g.attribute(node, "transA", 0):
-        raise SiraError(
-            "only Gemm of a computed tensor with constant weights is supported",
-            where=g.describe(node),
-            expected="constant B, transA=0",
-        )
-    y = multiply_accumulate(node, x, gemm_weights(node, weights))
-    return [affine(y, *gemm_affine(node, args))]
-
-
-def gemm_affine(node: ir.Node, args: Args) -> tuple[Exact, Exact]:
-    """Factor and offset behind the product: alpha and beta * C."""
-    alpha, beta = (Exact.of(g.attribute(node, name, 1.0)) for name in ("alpha", "beta"))
+    a, b = args[:2]
+    assert a is not None and b is not None
     bias = args[2] if len(args) > 2 else None
-    return alpha, ZERO if bias is None else beta * _constant(node, bias).real
-
-
-def _constant(node: ir.Node, arg: Arg) -> Constant:
-    if not isinstance(arg, Constant):
+    if not isinstance(bias, Constant | None):
         raise SiraError("the bias must be constant", where=g.describe(node))
-    return arg
+    shape_a, shape_b = _gemm_operands(node, [g.shape(v) for v in node.inputs[:2] if v])
+    a = a.map(_swap2) if g.attribute(node, "transA", 0) else a
+    b = b.map(_swap2) if g.attribute(node, "transB", 0) else b
+    alpha, beta = (Exact.of(g.attribute(node, name, 1.0)) for name in ("alpha", "beta"))
+    offset = ZERO if bias is None else beta * bias.real
+    return [affine(_product(node, a, b, shape_a, shape_b), alpha, offset)]
+
+
+def _product(node: ir.Node, a: Arg, b: Arg, shape_a: Shape, shape_b: Shape) -> Value:
+    """``a @ b`` for tensors of these shapes."""
+    ranks = len(shape_a), len(shape_b)
+    x = a.values if isinstance(a, Constant) and isinstance(b, Constant) else a
+    computed = [r for r, v in zip(ranks, (x, b), strict=True) if not isinstance(v, Constant)]
+    if min(computed) < 2 and (len(computed) == 2 or max(ranks) > 2):
+        raise SiraError(
+            "a computed vector can only be multiplied by a constant matrix",
+            where=g.describe(node),
+            expected="operands of at least two axes",
+            found=f"{shape_a} and {shape_b}",
+            remedy="reshape the vector to a matrix",
+        )
+    x, y = (_with_axes(v, rank, max(ranks)) for v, rank in zip((x, b), ranks, strict=True))
+    match x, y:
+        case _, Constant():
+            assert not isinstance(x, Constant)
+            return _by_weights(node, x, y)
+        case Constant(), _:  # the transpose of y^T @ x^T
+            found = _by_weights(node, _swapped(y, ranks[1]), _swapped(x, ranks[0]))
+            return found if ranks[0] == 1 else _swapped(found, ranks[1])
+        case _:
+            return _of_two(node, x, y, shape_a[-1])
+
+
+def _by_weights(node: ir.Node, x: Value, weights: Constant) -> Value:
+    """``x @ weights`` for weights (..., K, N), or (K,)."""
+    shape = weights.real_shape
+    if len(shape) == 1:
+        found = _by_weights(node, x, weights.map(lambda a: a[:, None] if a.ndim else a))
+        return found.map(lambda a: a[..., 0] if a.ndim else a)
+    where = g.describe(node)
+    if isinstance(x, ScaledInt):
+        mac = integer_mac(x, weights)
+        if isinstance(mac, IntegerMac):
+            lo = rows(x.lo, shape)
+            hi = lo if x.is_point else rows(x.hi, shape)
+            bias = offsets(divide(x.bias, x.scale), mac)
+            return ScaledInt(*sums(lo, hi, mac.weights, where), mac.scale, bias)
+        reason = f"{where}: {mac}"
+    else:
+        reason = f"{where}: its input has no integer core"
+    y = numbers(x)
+    assert isinstance(y, Interval)
+    real = real_sums(y.map(lambda a: rows(a, shape)), weights.real_interval)
+    return real.because(y.reason or reason)
+
+
+def _of_two(node: ir.Node, x: Value, y: Value, k: int) -> Value:
+    """``x @ y`` for two computed tensors (..., M, K) and (..., K, N)."""
+    where = g.describe(node)
+
+    def left(a: Any) -> Any:
+        return rows(a, (0, k, 0))
+
+    def right(a: Any) -> Any:
+        return _swap2(left(_swap2(a)))
+
+    if isinstance(x, ScaledInt) and isinstance(y, ScaledInt):
+        q_x, q_y = _from_zero(x), _from_zero(y)
+        scale_x, scale_y = same_along_sum(_transposed(x.scale)), same_along_sum(y.scale)
+        if q_x is None or q_y is None:
+            reason = "the zero point of an operand is no integer"
+        elif scale_x is None or scale_y is None:
+            reason = "an operand's scale differs along the summed axis"
+        else:
+            scale = multiply(_scalar(_transposed(scale_x)), _scalar(scale_y))
+            q = corner_sums(_both(q_x, left), _both(q_y, right), where)
+            return ScaledInt(*q, scale, ZERO)
+    else:
+        reason = "an operand has no integer core"
+    a, b = numbers(x), numbers(y)
+    assert isinstance(a, Interval) and isinstance(b, Interval)
+    return real_corner_sums(a.map(left), b.map(right)).because(f"{where}: {reason}")
+
+
+def _from_zero(x: ScaledInt) -> tuple[Ints, Ints] | None:
+    """The integers written with bias 0, if the zero point is an integer."""
+    zero = whole_numbers(divide(x.bias, x.scale))
+    if zero is None:
+        return None
+    lo = x.lo + zero
+    return lo, lo if x.is_point else x.hi + zero
+
+
+def _both(bounds: tuple[Ints, Ints], f: Callable[[Any], Any]) -> tuple[Ints, Ints]:
+    lo = f(bounds[0])
+    return lo, lo if bounds[0] is bounds[1] else f(bounds[1])
+
+
+def _with_axes(x: Arg, rank: int, wanted: int) -> Arg:
+    """Values with axes of size 1 between that of the samples and those of the tensor.
+
+    Without them the samples would meet the batch of an operand with more axes.
+    """
+
+    def lift(a: Any) -> Any:
+        lead = a.ndim - rank
+        return a.reshape(*a.shape[:lead], *(1,) * (wanted - rank), *a.shape[lead:])
+
+    if isinstance(x, Constant) or rank < 2 or rank == wanted:
+        return x
+    return x.map(lambda a: lift(a) if a.ndim > rank else a)
+
+
+def _swapped(x: Any, rank: int) -> Any:
+    """A value with the last two axes exchanged; vectors stay."""
+    return x if rank < 2 else x.map(_swap2)
+
+
+def _transposed(x: Real) -> Real:
+    return x.map(_swap2)
+
+
+def _swap2(a: Any) -> Any:
+    """The last two axes of an array that broadcasts to a tensor, exchanged."""
+    return np.swapaxes(a.reshape((1,) * (2 - a.ndim) + a.shape), -1, -2) if a.ndim else a
+
+
+def _scalar(x: Real) -> Real:
+    return x.map(lambda a: a.reshape(()) if a.size == 1 else a)
 
 
 def _matmul_shapes(
     node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
 ) -> list[Shape]:
-    a, b = shapes
-    if len(a) < 1 or len(b) != 2 or a[-1] != b[0]:
-        raise SiraError(
-            "operand shapes do not fit",
-            where=g.describe(node),
-            expected="(..., K) and (K, N)",
-            found=f"{a} and {b}",
-        )
-    return [(*a[:-1], b[1])]
+    return [_shape_of_product(node, *shapes)]
+
+
+def _gemm_operands(node: ir.Node, shapes: list[Shape]) -> list[Shape]:
+    """The shapes of both factors, transposed as the node says."""
+    flags = [g.attribute(node, name, 0) for name in ("transA", "transB")]
+    return [s[::-1] if flag else s for s, flag in zip(shapes, flags, strict=True)]
 
 
 def _gemm_shapes(
     node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
 ) -> list[Shape]:
-    a, b = shapes[0], shapes[1]
-    if g.attribute(node, "transA", 0):
-        a = a[::-1]
-    if g.attribute(node, "transB", 0):
-        b = b[::-1]
+    a, b = _gemm_operands(node, shapes[:2])
     if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
         raise SiraError(
             "operand shapes do not fit",
@@ -237,6 +216,23 @@ def _gemm_shapes(
             found=f"{a} and {b}",
         )
     return [(a[0], b[1])]
+
+
+def _shape_of_product(node: ir.Node, a: Shape, b: Shape) -> Shape:
+    """As numpy.matmul: a vector on either side loses its axis."""
+    left, right = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
+    try:
+        if not a or not b or left[-1] != right[-2]:
+            raise ValueError
+        batch = np.broadcast_shapes(left[:-2], right[:-2])
+    except ValueError:
+        raise SiraError(
+            "operand shapes do not fit",
+            where=g.describe(node),
+            expected="(..., M, K) and (..., K, N)",
+            found=f"{a} and {b}",
+        ) from None
+    return (*batch, *left[-2:-1] * (len(a) > 1), *right[-1:] * (len(b) > 1))
 
 
 register("MatMul", rule=OpRule("mac", _matmul, _matmul_shapes, operands=2))

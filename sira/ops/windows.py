@@ -7,9 +7,9 @@ class, so that bounds need one sum a class, not one a position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,21 +19,15 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.scaled import Ints
 
+Shape = tuple[int, ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """One spatial axis: ``index`` (outputs, taps) into the input, -1 for padding."""
+    """One spatial axis: ``index`` (outputs, taps) into the input's ``size``, -1 for padding."""
 
     index: Ints
     size: int
-
-    @property
-    def outputs(self) -> int:
-        return len(self.index)
-
-    @property
-    def taps(self) -> int:
-        return int(self.index.shape[1])
 
     @cached_property
     def classes(self) -> tuple[NDArray[np.bool_], Ints]:
@@ -41,72 +35,129 @@ class Axis:
         patterns, member = np.unique(self.index >= 0, axis=0, return_inverse=True)
         return patterns, member.reshape(-1)
 
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A kernel that slides over all spatial axes; positions and taps are in row-major order."""
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def size(self) -> Shape:
+        """The spatial shape of the input."""
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def outputs(self) -> Shape:
+        """The spatial shape of the output."""
+        return tuple(len(axis.index) for axis in self.axes)
+
     @property
     def padded(self) -> bool:
         """Whether any tap ever reads padding."""
-        return bool((self.index < 0).any())
+        return any(bool((axis.index < 0).any()) for axis in self.axes)
 
-    @property
-    def has_interior(self) -> bool:
-        """Whether some output reads no padding at all."""
-        return bool((self.index >= 0).all(axis=1).any())
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        """For each border class, which taps read input: (classes, taps)."""
+        return reduce(np.kron, (axis.classes[0] for axis in self.axes)).astype(bool)
+
+    @cached_property
+    def members(self) -> Ints:
+        """The border class of each position."""
+        members = np.zeros(1, np.int64)
+        for axis in self.axes:
+            patterns, member = axis.classes
+            members = (members[:, None] * len(patterns) + member).reshape(-1)
+        return members
+
+    def patches(self, x: NDArray[Any]) -> NDArray[Any]:
+        """What each tap reads at each position: (..., *size) -> (..., positions, taps)."""
+        lead = x.shape[: x.ndim - len(self.axes)]
+        flat = np.concatenate([x.reshape(*lead, -1), np.zeros((*lead, 1), x.dtype)], axis=-1)
+        return np.take(flat, self._flat_index, axis=-1)  # -1 reads the zero at the end
+
+    @cached_property
+    def _flat_index(self) -> Ints:
+        """(positions, taps) into the flattened input, -1 for padding."""
+        flat = np.zeros((1, 1), np.int64)
+        for axis in self.axes:
+            outer, inner = flat[:, None, :, None], axis.index[None, :, None, :]
+            both = np.where((outer < 0) | (inner < 0), -1, outer * axis.size + inner)
+            flat = both.reshape(flat.shape[0] * len(axis.index), -1)
+        return flat
 
 
-def convolution_axes(node: ir.Node, size: Sequence[int], kernel: Sequence[int]) -> list[Axis]:
-    """The axes of Conv and of pooling operators for an input of spatial ``size``."""
-    n = len(size)
-    strides, dilations = (_ints(node, name, 1, n) for name in ("strides", "dilations"))
-    begins, ends = _pads(node, size, kernel, strides, dilations)
+def convolution_window(node: ir.Node, size: Shape, kernel: Shape) -> Window:
+    """The window of Conv for an input of spatial ``size``."""
+    n, mode = len(size), _mode(node)
+    strides, dilations = _ints(node, "strides", 1, n), _ints(node, "dilations", 1, n)
+    pads = _ints(node, "pads", 0, 2 * n)
     axes = []
     for i in range(n):
-        span = (kernel[i] - 1) * dilations[i] + 1
-        outputs = (size[i] + begins[i] + ends[i] - span) // strides[i] + 1
-        if outputs < 1:
+        span = dilations[i] * (kernel[i] - 1) + 1
+        match mode:
+            case "NOTSET":
+                begin, end = pads[i], pads[n + i]
+            case "VALID":
+                begin, end = 0, 0
+            case _:
+                outputs = -(-size[i] // strides[i])
+                begin, end = _split(mode, max((outputs - 1) * strides[i] + span - size[i], 0))
+        room = size[i] + begin + end
+        if room < span:
             raise SiraError(
                 "the kernel is larger than the padded input",
                 where=g.describe(node),
                 expected=f"at least {span} positions",
-                found=str(size[i] + begins[i] + ends[i]),
+                found=str(room),
             )
-        reads = (
-            np.arange(outputs)[:, None] * strides[i]
-            + np.arange(kernel[i]) * dilations[i]
-            - begins[i]
-        )
-        axes.append(Axis(np.where((reads >= 0) & (reads < size[i]), reads, -1), size[i]))
-    return axes
+        first = np.arange((room - span) // strides[i] + 1) * strides[i] - begin
+        reads = first[:, None] + np.arange(kernel[i]) * dilations[i]
+        axes.append(_axis(reads, reads >= 0, size[i]))
+    return Window(tuple(axes))
 
 
-def transposed_axes(node: ir.Node, size: Sequence[int], kernel: Sequence[int]) -> list[Axis]:
-    """The axes of ConvTranspose: taps that meet no input count as padding."""
-    n = len(size)
-    strides, dilations = (_ints(node, name, 1, n) for name in ("strides", "dilations"))
-    extra = _ints(node, "output_padding", 0, n)
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    full = [strides[i] * (size[i] - 1) + extra[i] + spans[i] for i in range(n)]
+def transposed_window(node: ir.Node, size: Shape, kernel: Shape) -> Window:
+    """The window of ConvTranspose: taps that meet no input count as padding."""
+    n, mode = len(size), _mode(node)
+    strides, dilations = _ints(node, "strides", 1, n), _ints(node, "dilations", 1, n)
+    pads, extra = _ints(node, "pads", 0, 2 * n), _ints(node, "output_padding", 0, n)
     wanted = g.attribute(node, "output_shape")
-    mode = _mode(node)
-    if wanted is not None or mode in ("SAME_UPPER", "SAME_LOWER"):
-        outputs = (
-            list(wanted)[-n:]
-            if wanted is not None
-            else [s * t for s, t in zip(size, strides, strict=True)]
-        )
-        begins = []
-        for i in range(n):
-            total = full[i] - outputs[i]
-            begins.append(total // 2 if mode != "SAME_LOWER" else total - total // 2)
-    else:
-        pads = _ints(node, "pads", 0, 2 * n) if mode == "NOTSET" else [0] * (2 * n)
-        begins = list(pads[:n])
-        outputs = [full[i] - pads[i] - pads[n + i] for i in range(n)]
     axes = []
     for i in range(n):
-        position = np.arange(outputs[i])[:, None] + begins[i] - np.arange(kernel[i]) * dilations[i]
+        full = strides[i] * (size[i] - 1) + extra[i] + dilations[i] * (kernel[i] - 1) + 1
+        if wanted is not None:
+            outputs = int(wanted[len(wanted) - n + i])
+            begin, _ = _split(mode, full - outputs)
+        elif mode in ("SAME_UPPER", "SAME_LOWER"):
+            outputs = size[i] * strides[i]
+            begin, _ = _split(mode, full - outputs)
+        else:
+            begin, end = (pads[i], pads[n + i]) if mode == "NOTSET" else (0, 0)
+            outputs = full - begin - end
+        if not 0 < outputs <= full:  # beyond that, executors disagree on where the zeros go
+            raise SiraError(
+                "the output does not fit",
+                where=g.describe(node),
+                expected=f"1..{full} positions, as far as the kernel reaches",
+                found=str(outputs),
+                remedy="use output_padding for a larger output, smaller pads for a smaller one",
+            )
+        position = np.arange(outputs)[:, None] + begin - np.arange(kernel[i]) * dilations[i]
         reads = position // strides[i]
-        meets = (position % strides[i] == 0) & (reads >= 0) & (reads < size[i])
-        axes.append(Axis(np.where(meets, reads, -1), size[i]))
-    return axes
+        axes.append(_axis(reads, (position % strides[i] == 0) & (reads >= 0), size[i]))
+    return Window(tuple(axes))
+
+
+def _axis(reads: Ints, valid: NDArray[np.bool_], size: int) -> Axis:
+    return Axis(np.where(valid & (reads < size), reads, -1), size)
+
+
+def _split(mode: str, total: int) -> tuple[int, int]:
+    """Padding at both ends; an odd element goes to the end for SAME_UPPER, else to the front."""
+    less = total // 2
+    return (less, total - less) if mode == "SAME_UPPER" else (total - less, less)
 
 
 def _mode(node: ir.Node) -> str:
@@ -120,30 +171,6 @@ def _mode(node: ir.Node) -> str:
             found=text,
         )
     return text
-
-
-def _pads(
-    node: ir.Node,
-    size: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> tuple[list[int], list[int]]:
-    n, mode = len(size), _mode(node)
-    if mode == "NOTSET":
-        pads = _ints(node, "pads", 0, 2 * n)
-        return list(pads[:n]), list(pads[n:])
-    if mode == "VALID":
-        return [0] * n, [0] * n
-    begins, ends = [], []
-    for i in range(n):
-        outputs = -(-size[i] // strides[i])
-        span = (kernel[i] - 1) * dilations[i] + 1
-        total = max((outputs - 1) * strides[i] + span - size[i], 0)
-        small, large = total // 2, total - total // 2
-        begins.append(small if mode == "SAME_UPPER" else large)
-        ends.append(large if mode == "SAME_UPPER" else small)
-    return begins, ends
 
 
 def _ints(node: ir.Node, name: str, default: int, count: int) -> list[int]:
