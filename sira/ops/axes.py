@@ -68,6 +68,19 @@ def value(x: Arg | None) -> Value:
     return x.values if isinstance(x, Constant) else x
 
 
+def exactly(x: Arg | None) -> Exact:
+    """An operand next to exact values, which is one itself, a constant or a point."""
+    match x:
+        case Exact():
+            return x
+        case Constant():
+            return x.real
+        case ScaledInt():
+            return x.exact
+        case _:
+            raise AssertionError("exact values and ranges do not mix")
+
+
 def aligned(a: Array, rank: int) -> Array:
     """With at least ``rank`` axes."""
     return a.reshape((1,) * (rank - a.ndim) + a.shape) if a.ndim < rank else a
@@ -157,7 +170,7 @@ def common_lattice(
     multiples += [*((b - b[..., :1]) / base[..., None]).ravel()] if with_bias else []
     if any(abs(m) > MAX_MULTIPLE for m in multiples):
         return "its scales or biases are in no ratio of small integers"
-    check_sum(node, x, 2 * MAX_MULTIPLE)
+    check_sum(node, x, max(int(abs(m)) for m in multiples) + 1)
     kept = tuple(1 if a - scale.ndim in ends else d for a, d in enumerate(scale.shape))
     to_scale = Exact(base.reshape(kept))
     return rebase(x, to_scale, Exact(b[..., 0].reshape(kept)) if with_bias else x.bias)

@@ -15,7 +15,7 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Interval
-from sira.ops.axes import Array, Constants, aligned, negative, spread, value, whole
+from sira.ops.axes import Array, Constants, aligned, exactly, negative, spread, value, whole
 from sira.ops.base import Arg, Args, Constant, OpRule, Shape, numbers, register
 from sira.scaled import Real, ScaledInt, Value, enclose
 
@@ -32,7 +32,7 @@ def _concat(node: ir.Node, args: Args) -> list[Arg]:
 
 def _joined(node: ir.Node, args: Args, shapes: Sequence[Shape], axis: int) -> Value:
     if any(isinstance(a, Exact) for a in args):
-        return Exact(_join([_exact(a).values for a in args], shapes, axis))
+        return Exact(_join([exactly(a).values for a in args], shapes, axis))
     values = [value(a) for a in args]
     scaled = [v for v in values if isinstance(v, ScaledInt)]
     if len(scaled) < len(values):
@@ -46,18 +46,6 @@ def _joined(node: ir.Node, args: Args, shapes: Sequence[Shape], axis: int) -> Va
         _join_real([getattr(v, field) for v in scaled], shapes, axis) for field in ("scale", "bias")
     )
     return ScaledInt(lo, hi, scale, bias)
-
-
-def _exact(x: Arg | None) -> Exact:
-    match x:
-        case Exact():
-            return x
-        case Constant():
-            return x.real
-        case ScaledInt():
-            return x.exact
-        case _:
-            raise AssertionError("exact values and ranges do not mix")
 
 
 def _join_real(parts: Sequence[Real], shapes: Sequence[Shape], axis: int) -> Real:

@@ -1,0 +1,137 @@
+"""Abs, Sign, Floor, Ceil and Round: functions whose values are integers, or stay so."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from sira import graph as g
+from sira.exact import Exact
+from sira.interval import Interval
+from sira.ops.axes import value
+from sira.ops.base import Arg, Args, Evaluate, OpRule, first_shape, numbers, register
+from sira.ops.quant import integers
+from sira.rounding import RoundingMode, round_floats
+from sira.scaled import ZERO, Ints, ScaledInt
+
+_LARGEST = 2.0**62
+
+
+def _rational(x: Arg) -> tuple[Exact, Exact] | None:
+    """Scale and bias, if both are rational."""
+    if isinstance(x, ScaledInt) and isinstance(x.scale, Exact) and isinstance(x.bias, Exact):
+        return x.scale, x.bias
+    return None
+
+
+def _sides(x: Arg) -> Ints:
+    """1 where x is never negative, -1 where it is never positive, 0 where it may be both."""
+    y = numbers(x)
+    y = y.interval if isinstance(y, Exact) else y
+    return np.where(y.lo >= 0, 1, np.where(y.hi <= 0, -1, 0)).astype(np.int64)
+
+
+def _abs(node: ir.Node, args: Args) -> list[Arg]:
+    x = value(args[0])
+    if isinstance(x, Exact):
+        return [x.maximum(-x)]
+    sides = _sides(x)
+    if isinstance(x, ScaledInt):
+        if (sides == 1).all():
+            return [x]
+        if sides.all():
+            return [x.affine(Exact.of(sides), ZERO)]
+        if (folded := _fold(x)) is not None:
+            return [folded]
+    y = numbers(x)
+    assert isinstance(y, Interval)
+    lo = np.maximum(np.maximum(y.lo, -y.hi), 0.0)
+    result = Interval(lo, lo if y.lo is y.hi else np.maximum(-y.lo, y.hi), y.reason)
+    return [result.because(f"{g.describe(node)}: zero is not on the lattice, nor half-way")]
+
+
+def _fold(x: ScaledInt) -> ScaledInt | None:
+    """|x| in integers, where the lattice is symmetric about 0: it has 0, or 0 is half-way."""
+    if (found := _rational(x)) is None:
+        return None
+    scale, bias = found
+    twice = (bias / scale).values * 2
+    if any(v.denominator != 1 for v in np.ravel(twice)):
+        return None
+    shift = np.asarray(twice, np.int64)
+    odd = shift % 2  # x = scale/2 * m with m = 2*q + shift, which is always even or always odd
+
+    def halved(m: Ints) -> Ints:
+        return np.asarray((np.abs(m) - odd) // 2)
+
+    low, high = 2 * x.lo + shift, 2 * x.hi + shift
+    to_bias = scale * Exact.of(odd) / Exact.of(2)
+    if x.lo is x.hi:
+        return ScaledInt.of(q := halved(low), q, scale, to_bias)
+    nearest = np.where((low <= 0) & (high >= 0), 0, np.minimum(halved(low), halved(high)))
+    return ScaledInt.of(nearest, np.maximum(halved(low), halved(high)), scale, to_bias)
+
+
+def _abs_slope(node: ir.Node, args: Args) -> Ints | None:
+    sides = _sides(value(args[0]))
+    return sides if sides.all() else None
+
+
+def _sign(node: ir.Node, args: Args) -> list[Arg]:
+    x = value(args[0])
+    if isinstance(x, Exact):
+        return [ScaledInt.integers(q := x.signs(), q)]
+    if isinstance(x, ScaledInt) and (found := _rational(x)) is not None:
+        return [_lattice_sign(x, -(found[1] / found[0]))]
+    y = numbers(x)
+    assert isinstance(y, Interval)
+    lo, hi = np.sign(y.lo).astype(np.int64), np.sign(y.hi).astype(np.int64)
+    return [ScaledInt.integers(lo, lo if y.lo is y.hi else hi)]
+
+
+def _lattice_sign(x: ScaledInt, zero: Exact) -> ScaledInt:
+    """Sign of integers against the place of real zero among them."""
+    below = np.asarray(zero.elementwise(lambda v: v.__floor__()).values, np.int64)
+    between = np.array([v.denominator != 1 for v in zero.values.ravel()]).reshape(zero.shape)
+
+    def sign(q: Ints) -> Ints:
+        return np.where(between, np.where(q > below, 1, -1), np.sign(q - below))
+
+    lo = sign(x.lo)
+    hi = lo if x.hi is x.lo else sign(x.hi)
+    if x.hi is not x.lo and (between | (lo * hi == 1)).all():  # -1 and 1 only: one bit
+        return ScaledInt.of((lo + 1) // 2, (hi + 1) // 2, Exact.of(2), Exact.of(-1))
+    return ScaledInt.integers(lo, hi)
+
+
+def _rounded(mode: RoundingMode) -> Evaluate:
+    def evaluate(node: ir.Node, args: Args) -> list[Arg]:
+        x = value(args[0])
+        if isinstance(x, Exact):
+            return [ScaledInt.integers(q := integers(x, mode), q)]
+        found = _rational(x)
+        if found is not None and all(v.denominator == 1 for r in found for v in r.values.ravel()):
+            return [x]
+        if found is not None and isinstance(x, ScaledInt) and x.lo is not x.hi:
+            lo, hi = (integers(Exact.of(q) * found[0] + found[1], mode) for q in (x.lo, x.hi))
+            return [ScaledInt.integers(lo, hi)]
+        y = numbers(x)
+        assert isinstance(y, Interval)
+        low, high = round_floats(y.lo, mode), round_floats(y.hi, mode)
+        if (np.abs(low) < _LARGEST).all() and (np.abs(high) < _LARGEST).all():
+            lo = low.astype(np.int64)
+            return [ScaledInt.integers(lo, lo if y.lo is y.hi else high.astype(np.int64))]
+        return [Interval(low, high, y.reason).because(f"{g.describe(node)}: not bounded")]
+
+    return evaluate
+
+
+def _rising(node: ir.Node, args: Args) -> Ints | None:
+    return np.asarray(1)
+
+
+register("Abs", rule=OpRule("elementwise", _abs, first_shape, _abs_slope))
+register("Sign", rule=OpRule("elementwise", _sign, first_shape, _rising))
+register("Floor", rule=OpRule("elementwise", _rounded("FLOOR"), first_shape, _rising))
+register("Ceil", rule=OpRule("elementwise", _rounded("CEIL"), first_shape, _rising))
+register("Round", rule=OpRule("elementwise", _rounded("ROUND"), first_shape, _rising))
