@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.analysis import Ranges
+from sira.composite import find_composite
 from sira.errors import SiraError
 from sira.exact import Exact, Undecided, precision
 from sira.interval import Interval
@@ -40,7 +41,8 @@ def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
 
     It starts behind the last node that is not elementwise or combines several tensors, at a graph
     input, or at a quantizer whose output something else reads too (at any quantizer unless
-    ``through_quantizers``).
+    ``through_quantizers``). Tensors that are functions of a common one, as in x * Sigmoid(x), count
+    as one: all nodes between are links of the chain, which continues behind that tensor.
     """
     nodes: list[ir.Node] = []
     value = sink
@@ -48,6 +50,14 @@ def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
         if rule_of(node).kind not in ("elementwise", "quantizer"):
             break
         inputs = list(dict.fromkeys(g.dynamic_inputs(node)))
+        composite = find_composite(node) if len(inputs) > 1 else None
+        if composite is not None and (
+            through_quantizers
+            or all(rule_of(n).kind == "elementwise" for n in composite.nodes[:-1])
+        ):
+            nodes += reversed(composite.nodes)
+            value = composite.source
+            continue
         if len(inputs) != 1 and nodes:
             break
         if len(inputs) != 1:
@@ -159,7 +169,13 @@ def _exact_source(source: Value, rows: Mask) -> Exact:
             q = source.lo[rows]
             return ScaledInt.of(q, q, source.scale, source.bias).exact
         case Interval():
-            assert np.array_equal(source.lo, source.hi)
+            if not np.array_equal(source.lo, source.hi):
+                raise SiraError(
+                    "a value lies too close to a rounding tie",
+                    expected="a quantizer behind functions of single integers",
+                    found="one behind real numbers that float64 does not hold",
+                    remedy="quantize in front of the functions that combine tensors",
+                )
             return Exact.of(source.lo[rows])
         case Exact():
             return Exact(source.values[rows])

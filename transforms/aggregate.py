@@ -35,7 +35,11 @@ def _elementwise(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
     if graph.quantized_by_host(tail.source):
         return graph.host_input(sink)
     affine, nodes = tail.source, list(tail.nodes)
-    while graph.ranges.scaled(nodes[0].outputs[0]) is not None and len(nodes) > 1:
+    while (
+        graph.ranges.scaled(nodes[0].outputs[0]) is not None
+        and len(nodes) > 1
+        and not any(affine in node.inputs for node in nodes[1:])
+    ):
         affine = nodes.pop(0).outputs[0]
     value = _real(graph, affine)
     new = {affine: value}

@@ -148,7 +148,8 @@ def _direction(
     for node in tail.nodes:
         rule = rule_of(node)
         assert rule.slope is not None
-        slope = rule.slope(node, ranges.arguments(node))
+        one = len(set(g.dynamic_inputs(node))) == 1
+        slope = rule.slope(node, ranges.arguments(node)) if one else None
         if slope is None:
             return _tried(tail, ranges, source, lo, hi, column, node)
         sign = sign * slope

@@ -106,9 +106,11 @@ def test_two_tensors_whose_scales_are_in_no_ratio() -> None:
 
 def test_product_of_two_tensors_covers_all_corners() -> None:
     net = Net((1, 4))
-    net.node("Mul", net.quant("x", 1.0), net.node("Add", "x", 0.5))
-    found = check(net, integers(-3, 5))[0]["t2"]
-    assert isinstance(found, Interval) and (found.lo, found.hi) == (-16.5, 27.5)
+    other = net.node("MatMul", "x", np.eye(4, dtype=np.float32)[::-1])
+    product = net.node("Mul", net.quant("x", 1.0), net.node("Add", other, 0.5))
+    found = check(net, integers(-3, 5))[0][product]
+    assert isinstance(found, Interval)
+    assert (found.lo == -16.5).all() and (found.hi == 27.5).all()
     assert "multiplies two computed tensors" in found.reason
 
 
