@@ -251,8 +251,16 @@ def _scaled(ranges: Ranges, value: ir.Value) -> ScaledInt:
 
 
 def _check_host(rest: list[ir.Node], last: ir.Value, layers: list[Layer]) -> None:
-    """What is left must be floating point behind the last integer, and there must be hardware."""
-    stranded = [n for n in rest if n.op_type in ("MatMul", "MultiThreshold", "Transpose")]
+    """What is left must lie behind the last integer layer, and there must be hardware."""
+    integer = {n for n in rest if n.op_type in ("MatMul", "Conv", "MultiThreshold", "Transpose")}
+    for node in reversed(rest):  # and whatever such a layer reads
+        if integer.intersection(n for v in node.outputs for n in g.consumers(v)):
+            integer.add(node)
+    for node in rest:  # the host sees what leaves the hardware and nothing else
+        inside = [v for v in g.dynamic_inputs(node) if v is not last]
+        if any(v.producer() not in rest for v in inside):
+            integer.add(node)
+    stranded = [n for n in rest if n in integer]
     if not stranded and layers:
         return
     raise SiraError(

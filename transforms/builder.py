@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira.datatypes import smallest_type
 
 _ANNOTATIONS = "quant_parameter_tensor_names"  # where onnx_ir keeps quantization annotations
 
@@ -152,3 +153,8 @@ def whole(array: NDArray[np.int64]) -> NDArray[Any]:
         if np.array_equal(array.astype(dtype).astype(object), array.astype(object)):
             return np.asarray(array.astype(dtype))
     return array
+
+
+def weights_type(matrix: NDArray[np.int64], low: int, high: int) -> str:
+    """BIPOLAR for weights of -1 and 1, else the smallest integer type."""
+    return "BIPOLAR" if (np.abs(matrix) == 1).all() else smallest_type(low, high)

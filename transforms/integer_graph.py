@@ -21,9 +21,11 @@ from sira.exact import Exact, rational_gcd
 from sira.ops import Constant, rule_of
 from sira.ops.decision import axis_of, decides, scores_of
 from sira.ops.layout import permutation
-from sira.ops.matmul import IntegerMac, integer_mac
+from sira.ops.matmul import integer_mac
+from sira.ops.products import IntegerMac
 from sira.scaled import Ints, ScaledInt
-from transforms.builder import Builder, annotate, float32, whole
+from transforms import integer_ops
+from transforms.builder import Builder, annotate, float32, weights_type, whole
 
 _MAX_MULTIPLE = 2**12
 """Scales of scores must be integer multiples up to this of a common one."""
@@ -31,10 +33,8 @@ _MAX_MULTIPLE = 2**12
 _MAX_OFFSET = 2**40
 """Their biases may be up to this many times that common scale."""
 
-_AFFINE = frozenset(
-    ("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear")
-    + ("Relu", "LeakyRelu", "PRelu")
-)
+_AFFINE = {"Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear"}
+_AFFINE |= {"Relu", "LeakyRelu", "PRelu"}
 """Operators that only change scale and bias where they keep integers; the last three do so where
 their operand does not change its sign."""
 
@@ -148,6 +148,8 @@ class IntegerGraph:
                     return u, sign * own
         if decides(node):
             return self._decision(node, value), one
+        if (built := integer_ops.build(self, node, value)) is not None:
+            return built, one
         if kind not in ("elementwise", "quantizer"):
             raise SiraError(
                 f"{node.op_type} has no hardware",
@@ -271,8 +273,3 @@ def keys(graph: IntegerGraph, node: ir.Node) -> tuple[ir.Value, Ints, Ints] | No
     rank = np.array([ranks[fraction] for fraction in rest.tolist()]).reshape(np.shape(floors))
     scale = np.asarray(multiples, object).astype(np.int64) * len(ranks)
     return value, scale, floors * len(ranks) + rank
-
-
-def weights_type(matrix: Ints, low: int, high: int) -> str:
-    """BIPOLAR for weights of -1 and 1, else the smallest integer type."""
-    return "BIPOLAR" if (np.abs(matrix) == 1).all() else smallest_type(low, high)

@@ -156,18 +156,16 @@ def test_residual_addition_has_no_hardware(fails: Callable[..., str], tmp_path: 
     second = net.quant(dense(net, first, 8, 8), 0.1, 4)
     net.node("Add", first, second)
     line = fails(saved(net, tmp_path / "residual.onnx"))
-    assert line.startswith("error: Add Add_7: an elementwise function of several computed tensors")
-    assert line.endswith("there is no hardware for it yet: cut the model in front of it")
+    assert line.startswith("error: Add Add_7")
+    assert "no hardware for these operators" in line
 
 
 def test_convolution_has_no_hardware(fails: Callable[..., str], tmp_path: Path) -> None:
     net = Net((1, 1, 4, 4))
     image = net.quant("x", 0.1, 4)
     net.node("Conv", image, net.quant(np.ones((2, 1, 3, 3)), 0.1, 4), kernel_shape=[3, 3])
-    assert fails(saved(net, tmp_path / "conv.onnx")) == (
-        "error: Conv Conv_2: Conv has no hardware, expected dense layers, elementwise functions of "
-        "one tensor, quantizers, found Conv; cut the model in front of it"
-    )
+    line = fails(saved(net, tmp_path / "conv.onnx"))
+    assert line.startswith("error: Conv Conv_2: no hardware for these operators, expected a chain")
 
 
 def test_undeclared_input(fails: Callable[..., str], tmp_path: Path) -> None:
