@@ -13,12 +13,13 @@ from hls.dataflow import Ints, Resources
 from hls.layers import MatrixVector, Thresholding
 from hls.lower import Lowered
 from hls.markdown import markdown
-from hls.report import fifo_bits, layer_reports, tcl_report, tensor_reports, totals
+from hls.report import fifo_bits, layer_reports, tcl_report, totals
 from hls.synthesis import SynthesisResult
 from hls.vivado import TclCheck
 from sira.driver_front import Front, build_dataflow, transform
 from sira.driver_options import Options
 from sira.load import read
+from sira.summary import tensor_entries
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ("digits_mlp_w2a2", "digits_mlp_w1a1", "digits_mlp_w4a4")
@@ -102,7 +103,7 @@ def test_datatype_bound_is_that_of_a2q(
 
 
 def test_tensors_hold_integers_or_a_reason(front: Front) -> None:
-    entries = tensor_reports(front.loaded, front.loaded_ranges)
+    entries = tensor_entries(front.loaded, front.loaded_ranges)
     assert len({entry["name"] for entry in entries}) == len(entries)
     assert sum(entry["integer"] for entry in entries) >= 6
     for entry in entries:
@@ -129,7 +130,7 @@ def report(front: Front, synthesis: bool) -> dict[str, Any]:
     return {
         "model": "a model",
         "layers": entries,
-        "tensors": tensor_reports(front.loaded, front.loaded_ranges),
+        "tensors": tensor_entries(front.loaded, front.loaded_ranges),
         "totals": sums,
         "verification": None,
         "vivado": {
