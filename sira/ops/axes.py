@@ -136,7 +136,7 @@ def check_sum(node: ir.Node, x: ScaledInt, terms: int) -> None:
     largest = max(abs(int(b)) for q in (x.lo, x.hi) for b in (q.min(), q.max()))
     if largest * terms > INT64_MAX:
         raise SiraError(
-            "the sum does not fit into 64 bits",
+            "the integers do not fit into 64 bits",
             where=g.describe(node),
             expected="below 2**63",
             found=f"up to {largest * terms}",

@@ -84,7 +84,7 @@ def test_scales_in_no_ratio_make_an_interval():
 def test_a_sum_beyond_64_bits_is_an_error():
     net = Net((1, 4), opset=13)
     net.node("ReduceSum", "x", np.array([1]))
-    with pytest.raises(SiraError, match="ReduceSum_0: the sum does not fit into 64 bits"):
+    with pytest.raises(SiraError, match="ReduceSum_0: the integers do not fit into 64 bits"):
         ranges_of(net, integers(0, 2**61 + 1))
 
 

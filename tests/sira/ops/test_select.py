@@ -65,7 +65,7 @@ def test_wide_integers():
     """The multiples that are needed count, not those that would be allowed."""
     y = ranges_of(_with_constants("Max", 0.5), integers(-(2**59), 2**59))["y"]
     assert isinstance(y, ScaledInt) and (y.lo.item(), y.hi.item()) == (1, 2**60)
-    with pytest.raises(SiraError, match="the sum does not fit into 64 bits"):
+    with pytest.raises(SiraError, match="the integers do not fit into 64 bits"):
         ranges_of(_with_constants("Max", 1 / 64), integers(-(2**59), 2**59))
 
 
