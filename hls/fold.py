@@ -50,8 +50,7 @@ def read_folding(path: Path) -> Factors:
             "cannot be read as JSON", where=f"folding {path}", found=str(error)
         ) from error
     valid = isinstance(contents, dict) and all(
-        isinstance(v, dict) and all(type(f) is int for f in v.values())
-        for v in contents.values()
+        isinstance(v, dict) and all(type(f) is int for f in v.values()) for v in contents.values()
     )
     if not valid:
         raise SiraError(
