@@ -3,7 +3,8 @@
 `onnx.reference` computes nearly every standard operator in the type of its input, so widened inputs
 are enough. Replaced here: BatchNormalization, which before opset 14 takes the statistics of the
 batch; QuantizeLinear, which overflows at 2^31 instead of saturating; DequantizeLinear, which passes
-through float32.
+through float32; MaxPool, whose uneven pads it misplaces where there are no strides; GlobalMaxPool,
+which expects two spatial axes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_batch_normalization import _batchnorm_test_mode
+from qonnx.custom_op.general.im2col import im2col_indices_nchw
 from qonnx.custom_op.general.quant import quant
 from qonnx.custom_op.registry import getCustomOp
 
@@ -163,6 +166,54 @@ def _integer_range(node: onnx.NodeProto, dtype: np.dtype[Any]) -> tuple[int, int
     return (0, 2**bits - 1) if name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+def _max_pool(node: onnx.NodeProto, x: Value) -> Value:
+    """onnxruntime's, in float64; the graph around the node is of its first output alone."""
+    part = onnx.NodeProto()
+    part.CopyFrom(node)
+    del part.output[1:]
+    graph = helper.make_graph(
+        [part],
+        "part",
+        [helper.make_tensor_value_info(node.input[0], onnx.TensorProto.DOUBLE, x.shape)],
+        [helper.make_tensor_value_info(node.output[0], onnx.TensorProto.DOUBLE, None)],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 12)])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    result: Value = session.run(None, {node.input[0]: np.asarray(x, np.float64)})[0]
+    return result
+
+
+def _global_max_pool(node: onnx.NodeProto, x: Value) -> Value:
+    return np.asarray(x.max(axis=tuple(range(2, x.ndim)), keepdims=True))
+
+
+def _quant_avg_pool(node: onnx.NodeProto, x: Value) -> Value:
+    """qonnx's executor, which works on float32: enough for the integers that it takes."""
+    narrow = x.astype(np.float32)
+    if not np.array_equal(narrow, x):
+        raise SiraError("its operand needs more than float32", where=node.name or node.output[0])
+    kernel, stride = attribute(node, "kernel", 1), attribute(node, "stride", 1)
+    shape = list(x.shape)
+    for axis in (2, 3) if attribute(node, "data_layout", b"NCHW") == b"NCHW" else (1, 2):
+        shape[axis] = (shape[axis] - kernel) // stride + 1
+    context = {node.input[0]: narrow, node.output[0]: np.zeros(shape, np.float32)}
+    getCustomOp(node).execute_node(context, None)
+    return context[node.output[0]].astype(np.float64)
+
+
+def _im2col(node: onnx.NodeProto, x: Value) -> Value:
+    """qonnx's columns, without the datatype that its node executor asks for."""
+    entry = getCustomOp(node)
+    names = ("kernel_size", "stride", "dilations", "pad_amount", "pad_value")
+    (kh, kw), (sh, sw), (dh, dw), pads, fill = map(entry.get_nodeattr, names)
+    n, h, w, c = x.shape
+    image = x.transpose(0, 3, 1, 2)
+    rows = im2col_indices_nchw(image, h, w, kh, kw, pads, sh, sw, fill, dh, dw)
+    oh = (h + pads[0] + pads[2] - dh * (kh - 1) - 1) // sh + 1
+    columns = rows.reshape(n, c, kh, kw, oh, -1).transpose(0, 4, 5, 2, 3, 1)
+    return np.asarray(columns.reshape(n, oh, columns.shape[2], -1))
+
+
 def _operator(domain: str, op_type: str, compute: Callable[..., Value]) -> type:
     """A class for `onnx.reference` of an operator with one output."""
 
@@ -178,6 +229,10 @@ OPERATORS = (
     _operator(QONNX, "BipolarQuant", _by_qonnx),
     _operator(QONNX, "MultiThreshold", _by_qonnx),
     _operator(QONNX, "Trunc", _by_qonnx),
+    _operator(QONNX, "QuantAvgPool2d", _quant_avg_pool),
+    _operator(QONNX, "Im2Col", _im2col),
+    _operator("", "MaxPool", _max_pool),
+    _operator("", "GlobalMaxPool", _global_max_pool),
     _operator("", "BatchNormalization", _batch_normalization),
     _operator("", "QuantizeLinear", _quantize_linear),
     _operator("", "DequantizeLinear", _dequantize_linear),

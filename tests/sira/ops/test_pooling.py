@@ -34,6 +34,7 @@ WINDOWS = [
     {"kernel_shape": [2], "strides": [2], "ceil_mode": 1},
     {"kernel_shape": [3], "strides": [3], "pads": [0, 2], "ceil_mode": 1},
     {"kernel_shape": [4], "strides": [3], "pads": [1, 1], "ceil_mode": 1},
+    {"kernel_shape": [5], "strides": [4], "ceil_mode": 1},
     {"kernel_shape": [2], "dilations": [3], "strides": [2]},
     {"kernel_shape": [2], "dilations": [2], "auto_pad": "VALID", "strides": [2]},
     {"kernel_shape": [3], "strides": [2], "auto_pad": "SAME_UPPER"},
@@ -143,22 +144,13 @@ def test_real_numbers_are_pooled_as_intervals():
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("obits", [2, 4, 12])
 def test_quant_avg_pool(layout, obits):
-    from qonnx.custom_op.registry import getCustomOp
-
-    shape, out = ((1, 2, 5, 5), (1, 2, 2, 2)) if layout == "NCHW" else ((1, 5, 5, 2), (1, 2, 2, 2))
+    shape = (1, 2, 5, 5) if layout == "NCHW" else (1, 5, 5, 2)
     net = Net(shape, opset=13)
     net.node(
         "QuantAvgPool2d", "x", kernel=3, stride=2, ibits=4, obits=obits, signed=1,
         data_layout=layout,
     )  # fmt: skip
-    [node] = net.nodes
-
-    def execute(x):
-        context = {"x": x.astype(np.float32), "t0": np.zeros(out, np.float32)}
-        getCustomOp(node).execute_node(context, None)
-        return context["t0"]
-
-    check(net, integers(-8, 7), some(shape, -8, 7), oracle=execute)
+    check(net, integers(-8, 7), some(shape, -8, 7))
 
 
 def test_errors():
