@@ -29,7 +29,10 @@ def _cast(node: ir.Node, args: Args) -> list[Arg]:
     x = args[0]
     assert x is not None
     target = ir.DataType(g.attribute(node, "to"))
-    if target.is_floating_point() or _are_integers(x):
+    if target.is_floating_point():
+        return [x]
+    if _are_integers(x):
+        _check_fit(node, x, target)
         return [x]
     raise SiraError(
         "a Cast to integers must not round",
@@ -38,6 +41,27 @@ def _cast(node: ir.Node, args: Args) -> list[Arg]:
         found="fractions",
         remedy="quantize instead",
     )
+
+
+def _check_fit(node: ir.Node, x: Arg, target: ir.DataType) -> None:
+    """Refuse a type that does not hold the range: executors wrap, or make a truth value of it."""
+    if not isinstance(x, ScaledInt):
+        return
+    if target == ir.DataType.BOOL:
+        low, high = 0, 1
+    else:
+        bits, signed = target.bitwidth, target.is_signed()
+        low = -(2 ** (bits - 1)) if signed else 0
+        high = 2 ** (bits - int(signed)) - 1
+    range_ = x.interval
+    if (range_.lo < low).any() or (range_.hi > high).any():
+        raise SiraError(
+            f"a Cast to {target.name} must hold the whole range",
+            where=g.describe(node),
+            expected=f"{low}..{high}",
+            found=f"{range_.lo.min():g}..{range_.hi.max():g}",
+            remedy="cast to a wider type, or clip first",
+        )
 
 
 def _are_integers(x: Arg) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from onnx_models import Net, annotated, check, integers, run
 
 from sira import graph as g
+from sira.analysis import analyze
 from sira.errors import SiraError
 from sira.load import prepare
 from sira.scaled import ScaledInt
@@ -84,6 +85,21 @@ def test_a_cast_must_not_round() -> None:
     net.node("Cast", net.node("Mul", "x", 0.5), to=7)
     with pytest.raises(SiraError, match="a Cast to integers must not round"):
         run(net, INPUT, np.zeros((1, 1, 4), np.int64))
+
+
+@pytest.mark.parametrize("to, fits", [(2, (0, 255)), (3, (-128, 127)), (9, (0, 1)), (7, (-9, 9))])
+def test_a_cast_must_hold_the_whole_range(to: int, fits: tuple[int, int]) -> None:
+    """UINT8, INT8, BOOL and INT64."""
+    low, high = fits
+    net = Net((1, 1))
+    net.node("Cast", "x", to=to)
+    model = prepare(annotated(net.proto()))
+    ranges = analyze(model, {"x": integers(low, high)})
+    assert ranges["t0"] is ranges["x"]
+    if to != 7:
+        for lo, hi in ((low, high + 1), (low - 1, high)):
+            with pytest.raises(SiraError, match=f"must hold the whole range, expected {low}"):
+                analyze(model, {"x": integers(lo, hi)})
 
 
 def test_shapes_that_do_not_broadcast() -> None:

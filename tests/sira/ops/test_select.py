@@ -136,4 +136,4 @@ def test_errors():
     condition = net.node("Cast", net.node("Identity", "x"), to=9)
     net.node("Where", condition, "x", 0.0)
     with pytest.raises(SiraError, match="the condition must be known at compile time"):
-        ranges_of(net, None)
+        ranges_of(net, integers(0, 1))
