@@ -24,7 +24,7 @@ from sira.interval import Interval
 Objects = NDArray[np.object_]
 
 
-_LARGEST = Fraction(float(np.finfo(np.float64).max))
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Undecided(Exception):
@@ -144,6 +144,11 @@ class Exact:
     def is_rational(self) -> bool:
         return all(isinstance(x, Fraction) for x in self.values.ravel())
 
+    @property
+    def has_rational_root(self) -> bool:
+        """Whether every square root is a fraction."""
+        return all(isinstance(x, Fraction) and _is_square(x) for x in self.values.ravel())
+
     def map(self, f: Callable[[Any], Any]) -> Exact:
         """Apply a re-arrangement of elements (reshape, transpose, ...)."""
         return Exact(f(self.values))
@@ -242,7 +247,7 @@ def _combine(a: Enclosure, b: Any, f: Callable[[Any, Any], Any]) -> Any:
 def _sign(x: Any) -> int:
     if isinstance(x, Enclosure):
         return x.compare(Fraction(0))
-    return 0 if _unasked(x) else (x > 0) - (x < 0)
+    return 0 if _unasked(x) else (x.numerator > 0) - (x.numerator < 0)
 
 
 def _choose(a: Any, b: Any, sign: int) -> Any:
@@ -252,11 +257,14 @@ def _choose(a: Any, b: Any, sign: int) -> Any:
     return a if _sign(a - b) * sign >= 0 else b
 
 
+def _is_square(x: Fraction) -> bool:
+    top, bottom = x.as_integer_ratio()
+    return math.isqrt(top) ** 2 == top and math.isqrt(bottom) ** 2 == bottom
+
+
 def _sqrt(x: Any) -> Any:
-    if isinstance(x, Fraction):
-        top, bottom = math.isqrt(x.numerator), math.isqrt(x.denominator)
-        if top * top == x.numerator and bottom * bottom == x.denominator:
-            return Fraction(top, bottom)
+    if isinstance(x, Fraction) and _is_square(x):
+        return Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator))
     return Enclosure(iv.sqrt(Enclosure.of(x).mpi), irrational=True)
 
 
@@ -334,12 +342,15 @@ def _float_bounds(x: Any) -> tuple[float, float]:
     if isinstance(x, Enclosure):
         low, high = x.bounds
         return _float_bounds(low)[0], _float_bounds(high)[1]
-    if abs(x) > _LARGEST:
-        return (float(_LARGEST), math.inf) if x > 0 else (-math.inf, -float(_LARGEST))
-    nearest = float(x)
-    back = Fraction(nearest)
-    if back == x:
+    top, bottom = x.as_integer_ratio()
+    try:
+        nearest = top / bottom  # rounded once
+    except OverflowError:
+        return (_LARGEST, math.inf) if top > 0 else (-math.inf, -_LARGEST)
+    n, d = nearest.as_integer_ratio()
+    error = n * bottom - top * d
+    if not error:
         return nearest, nearest
-    if back < x:
+    if error < 0:
         return nearest, math.nextafter(nearest, math.inf)
     return math.nextafter(nearest, -math.inf), nearest

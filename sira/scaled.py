@@ -109,18 +109,24 @@ def enclose(x: Real) -> Interval:
 
 
 def add(a: Real, b: Real) -> Real:
+    if a is ZERO or b is ZERO:
+        return b if a is ZERO else a
     if isinstance(a, Exact) and isinstance(b, Exact):
         return a + b
     return enclose(a) + enclose(b)
 
 
 def multiply(a: Real, b: Real) -> Real:
+    if a is ONE or b is ONE:
+        return b if a is ONE else a
     if isinstance(a, Exact) and isinstance(b, Exact):
         return a * b
     return enclose(a) * enclose(b)
 
 
 def divide(a: Real, b: Real) -> Real:
+    if a is ZERO or b is ONE:
+        return a
     if isinstance(a, Exact) and isinstance(b, Exact):
         return a / b
     return enclose(a) / enclose(b)
@@ -173,11 +179,17 @@ def integer_matmul(x: Ints, weights: Ints, where: str = "") -> Ints:
     Sums below 2**53 go through float64, whose products and sums are then exact; up to the border of
     int64 integer arithmetic is used; beyond it a `SiraError` is raised.
     """
-    if not x.size or not weights.size:
-        return np.asarray(x @ weights)
+    if not x.any() or not weights.any():
+        shape = (x.shape[:-2], weights.shape[:-2])
+        return np.zeros(
+            (*np.broadcast_shapes(*shape), *x.shape[-2:-1], weights.shape[-1]), np.int64
+        )
     largest = max(abs(int(x.max())), abs(int(x.min())))
-    # The sum in float64 is less than 2**-20 of it too low.
-    heaviest = int(np.abs(weights.astype(np.float64)).sum(axis=-2).max() * (1 + 2.0**-20)) + 1
+    heaviest = max(abs(int(weights.max())), abs(int(weights.min()))) * x.shape[-1]
+    if largest * heaviest >= 2**53:  # that bound is rough: look at each column
+        # The sum in float64 is less than 2**-20 of it too low.
+        column = np.abs(weights.astype(np.float64)).sum(axis=-2).max()
+        heaviest = int(column * (1 + 2.0**-20)) + 1
     if largest * heaviest < 2**53:
         return np.rint(x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
     if largest * heaviest > INT64_MAX:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.interval import Interval
 from sira.ops.base import (
     Arg,
     Args,
@@ -20,7 +21,8 @@ from sira.ops.base import (
 from sira.scaled import ONE, Ints
 
 
-def _parameters(node: ir.Node, args: Args) -> tuple[Exact, Exact, Exact, Exact]:
+def _parameters(node: ir.Node, args: Args) -> tuple[Constant, Constant, Constant, Constant]:
+    """gamma, beta, mean and var, laid out against the operand."""
     if g.attribute(node, "training_mode", 0):
         raise SiraError(
             "BatchNormalization is in training mode",
@@ -28,9 +30,7 @@ def _parameters(node: ir.Node, args: Args) -> tuple[Exact, Exact, Exact, Exact]:
             remedy="export the model in evaluation mode",
         )
     rank = len(g.shape(node.outputs[0]))
-    gamma, beta, mean, var = (
-        per_channel(a, rank).real for a in args[1:5] if isinstance(a, Constant)
-    )
+    gamma, beta, mean, var = (per_channel(a, rank) for a in args[1:5] if isinstance(a, Constant))
     return gamma, beta, mean, var
 
 
@@ -38,18 +38,26 @@ def _batch_normalization(node: ir.Node, args: Args) -> list[Arg]:
     x = args[0]
     assert x is not None
     gamma, beta, mean, var = _parameters(node, args)
-    shifted_var = var + Exact.of(g.attribute(node, "epsilon", 1e-5))
-    if (shifted_var.signs() <= 0).any():
+    epsilon = Exact.of(g.attribute(node, "epsilon", 1e-5))
+    shifted = var.real_interval + epsilon.interval
+    if (shifted.lo <= 0).any() and ((var.real + epsilon).signs() <= 0).any():
         raise SiraError("var + epsilon must be positive", where=g.describe(node))
-    centred = affine(x, ONE, -mean)
-    root = shifted_var.sqrt()
-    if isinstance(centred, Exact) or root.is_rational:
-        return [affine(centred, gamma / root, beta)]
-    return [affine(centred, gamma.interval / shifted_var.interval.sqrt(), beta)]
+    centred = affine(x, ONE, -mean.real)
+    if isinstance(centred, Exact) or not _surely_irrational(shifted):
+        exact = var.real + epsilon
+        if isinstance(centred, Exact) or exact.has_rational_root:
+            return [affine(centred, gamma.real / exact.sqrt(), beta.real)]
+    return [affine(centred, gamma.real_interval / shifted.sqrt(), beta.real_interval)]
+
+
+def _surely_irrational(x: Interval) -> bool:
+    """Whether some square root is irrational, as far as float64 shows it: no fraction is needed."""
+    root = x.sqrt()
+    return bool(((x.lo == x.hi) & (root.lo != root.hi)).any())
 
 
 def _slope(node: ir.Node, args: Args) -> Ints | None:
-    return _parameters(node, args)[0].signs()
+    return _parameters(node, args)[0].real.signs()
 
 
 register(

@@ -124,12 +124,41 @@ def _fold(
 
     They then mean ``scale * (q - zero)`` exactly.
     """
-    from qonnx.custom_op.general.quant import quant
-
     s, z, b = (np.asarray(a.file_array) for a in args[1:4] if isinstance(a, Constant))
-    out = quant(_float32(x), s, z, b, signed, narrow, mode)
+    out = quantize_float32(_float32(x), s, z, int(b.item()), signed, narrow, mode)
     q = np.rint(np.asarray(out, np.float64) / s.astype(np.float64) + z).astype(np.int64)
     return Constant(np.asarray(out, np.float32), _with_zero_point(q, q, scale, zero))
+
+
+def quantize_float32(
+    x: NDArray[Any],
+    scale: NDArray[Any],
+    zero: NDArray[Any],
+    bits: int,
+    signed: bool,
+    narrow: bool,
+    mode: RoundingMode,
+) -> NDArray[Any]:
+    """What QONNX's ``int_quant`` makes of x, bit for bit, with the rounding errors of float32."""
+    y = x / scale + zero
+    if signed and bits == 1:
+        y = np.where(y >= 0, y.dtype.type(1), y.dtype.type(-1))
+    else:
+        low, high = (y.dtype.type(bound) for bound in integer_range(signed, narrow, bits))
+        y = _round_as_executor(np.clip(y, low, high), mode)
+    return np.asarray((y - zero) * scale)
+
+
+def _round_as_executor(y: NDArray[Any], mode: RoundingMode) -> NDArray[Any]:
+    match mode:
+        case "ROUND" | "HALF_EVEN":
+            return np.asarray(np.rint(y))
+        case "HALF_UP":  # the sum is rounded, so that the number below 0.5 becomes 1
+            return np.asarray(np.sign(y) * np.floor(np.abs(y) + y.dtype.type(0.5)))
+        case "HALF_DOWN":
+            return np.asarray(np.sign(y) * np.ceil(np.abs(y) - y.dtype.type(0.5)))
+        case _:
+            return np.asarray(round_floats(y, mode))
 
 
 def _float32(x: Constant) -> NDArray[np.float32]:

@@ -192,3 +192,113 @@ def test_shapes_that_do_not_fit() -> None:
         net.node(op, "x", W.astype(np.float32))
         with pytest.raises(SiraError, match=f"operand shapes do not fit, expected {message}"):
             prepare(annotated(net.proto()))
+
+
+LEFT = RNG.integers(-7, 8, (3, 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 2), (1, 2, 4, 5)])
+@pytest.mark.parametrize("scale", [0.5, 2.0 ** np.array([[0], [-1], [2]])])
+def test_weights_on_the_left(shape: tuple[int, ...], scale: Any) -> None:
+    net = Net(shape)
+    net.node("MatMul", weights(net, LEFT, scale), net.node("Add", "x", 0.125))
+    assert isinstance(check(net, INPUT)[0]["t2"], ScaledInt)
+
+
+def test_bounds_with_weights_on_the_left() -> None:
+    net = Net((1, 4, 2))
+    net.node("MatMul", weights(net, LEFT, 0.5), "x")
+    found = scaled(check(net, INPUT)[0]["t1"])
+    positive, negative = np.maximum(LEFT, 0).sum(axis=1), np.minimum(LEFT, 0).sum(axis=1)
+    factor = np.gcd.reduce(LEFT, axis=1)
+    assert found.lo.ravel().tolist() == ((-3 * positive + 9 * negative) // factor).tolist()
+    assert found.hi.ravel().tolist() == ((9 * positive - 3 * negative) // factor).tolist()
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 5), (1, 1, 3, 5), (1, 3, 5), (1, 5)])
+@pytest.mark.parametrize("batch", [(2,), (1, 2), (3, 1)])
+def test_batches_of_weights(shape: tuple[int, ...], batch: tuple[int, ...]) -> None:
+    try:
+        np.broadcast_shapes(shape[:-2], batch)
+    except ValueError:
+        return
+    w = RNG.integers(-7, 8, (*batch, 5, 4))
+    net = Net(shape)
+    net.node("MatMul", net.node("Add", "x", np.arange(5) * 0.125), weights(net, w, CHANNELS))
+    assert isinstance(check(net, INPUT, samples=10)[0]["t2"], ScaledInt)
+
+
+def test_batches_of_weights_on_the_left() -> None:
+    net = Net((1, 4, 3))
+    net.node("MatMul", weights(net, RNG.integers(-7, 8, (2, 3, 4)), 0.5), "x")
+    check(net, INPUT, samples=10)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_vector_of_weights(left: bool) -> None:
+    net = Net((1, 5, 3) if left else (1, 3, 5))
+    w = weights(net, np.array([3, -2, 0, 7, 1]), 0.5)
+    net.node("MatMul", *((w, "x") if left else ("x", w)))
+    check(net, INPUT)
+
+
+@pytest.mark.parametrize("trans_a, trans_b", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("side", ["left", "right", "none"])
+def test_gemm_of_any_operands(trans_a: int, trans_b: int, side: str) -> None:
+    """The input is (1, 3); as A it gives (3, 1) when transposed, as B (1, 3) or (3, 1)."""
+    net = Net((1, 3))
+    a = b = "x"
+    if side == "left":
+        k = 3 if trans_b else 1
+        a = weights(net, RNG.integers(-7, 8, (k, 2) if trans_a else (2, k)), 0.5)
+    elif side == "right":
+        k = 1 if trans_a else 3
+        b = weights(net, RNG.integers(-7, 8, (2, k) if trans_b else (k, 2)), 0.5)
+    elif trans_a == trans_b:
+        return  # the shapes (1, 3) and (1, 3), or (3, 1) and (3, 1), do not fit
+    net.node("Gemm", a, b, 0.25, transA=trans_a, transB=trans_b, alpha=0.5)
+    check(net, integers(-3, 9, 0.5, 0 if side == "none" else 0.25))
+
+
+def test_two_computed_operands() -> None:
+    net = Net((1, 2, 3))
+    y = net.node("Transpose", net.quant("x", 0.5, bits=3, zero=1.0), perm=[0, 2, 1])
+    net.node("MatMul", net.quant("x", 0.25), y)
+    found = scaled(check(net, INPUT, samples=60)[0]["t3"])
+    # x is in -1.25..4.75, so -5..7 meets -3..2, three times
+    assert (found.lo.item(), found.hi.item()) == (3 * 7 * -3, 3 * -5 * -3)
+    assert found.scale.values.item() == 0.125  # type: ignore[union-attr]
+
+
+def test_bounds_of_two_computed_operands_are_reached() -> None:
+    net = Net((1, 1, 4))
+    parts = [net.node("Gather", "x", net.constant(np.array(i)), axis=2) for i in ([0, 1], [2, 3])]
+    right = net.node("Transpose", net.node("Add", parts[1], 2.0), perm=[0, 2, 1])
+    net.node("MatMul", parts[0], right)
+    q = np.array(np.meshgrid(*[np.arange(-2, 2)] * 4)).reshape(4, -1).T.reshape(-1, 1, 1, 4)
+    ranges, exact = run(net, integers(-2, 1), q)
+    found, values = scaled(ranges["t4"]), scaled(exact["t4"])
+    assert (found.lo.item(), found.hi.item()) == (values.lo.min(), values.lo.max())
+
+
+def test_two_computed_operands_with_a_bias_have_no_integers() -> None:
+    net = Net((1, 2, 3))
+    y = net.node("Transpose", net.node("Add", "x", 0.125), perm=[0, 2, 1])
+    net.node("MatMul", "x", y)
+    q = RNG.integers(-3, 10, (20, 1, 2, 3))
+    ranges, exact = run(net, INPUT, q)
+    found, values = ranges["t2"], exact["t2"]
+    assert isinstance(found, Interval) and "zero point of an operand" in found.reason
+    assert isinstance(values, Interval)
+    x = q * 0.5 + 0.25
+    expected = x @ (x + 0.125).swapaxes(-1, -2)
+    assert (values.lo <= expected).all() and (expected <= values.hi).all()
+    assert (found.lo <= expected).all() and (expected <= found.hi).all()
+    assert 0 <= found.hi.item() - 3 * 4.75 * 4.875 < 1e-12
+
+
+def test_a_computed_vector_times_a_computed_tensor() -> None:
+    net = Net((4,))
+    net.node("MatMul", "x", "x")
+    with pytest.raises(SiraError, match="a computed vector can only be multiplied by a constant"):
+        run(net, INPUT, np.zeros((1, 4), np.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from qonnx.custom_op.general.multithreshold import multithreshold
 from qonnx.custom_op.general.quant import quant
 
 from sira.errors import SiraError
+from sira.ops.quant import quantize_float32
+from sira.rounding import RoundingMode
 from sira.scaled import ScaledInt
 
 MODES = ("ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
@@ -136,6 +138,25 @@ def test_weights_are_folded_as_qonnx_does() -> None:
         q = np.clip(np.rint(w / scale + np.float32(zero)), -8, 7).astype(np.int64)
         exact = (real(q) - Fraction(zero)) * real(scale)
         assert np.array_equal(constant.real.values, exact)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("mode", get_args(RoundingMode))
+@pytest.mark.parametrize("bits, signed, narrow", [(1, 1, 0), (1, 0, 0), (4, 1, 1), (8, 0, 1)])
+def test_float32_rounding_is_that_of_qonnx(
+    mode: RoundingMode, bits: int, signed: int, narrow: int
+) -> None:
+    """Bit for bit, beside ties too, where float32 itself rounds."""
+    rng = np.random.default_rng(bits)
+    scale = rng.uniform(0.01, 1, (1, 50)).astype(np.float32)
+    ties = (rng.integers(-40, 300, (400, 50)) / 2).astype(np.float32) * scale
+    x = np.concatenate(
+        [ties, np.nextafter(ties, np.float32(9)), np.nextafter(ties, np.float32(-9))]
+    )
+    for zero in (np.float32([0]), np.float32([3]), np.float32([0.3])):
+        found = quantize_float32(x, scale, zero, bits, bool(signed), bool(narrow), mode)
+        expected = quant(x, scale, zero, np.float32(bits), signed, narrow, mode)
+        assert found.dtype == expected.dtype == np.float32
+        assert np.array_equal(found, expected)
 
 
 def test_weights_with_a_fractional_zero_point() -> None:
