@@ -29,6 +29,7 @@ from hls.synthesis import SynthesisResult, synthesize, synthesize_layers
 from hls.verify import Verification, verify
 from hls.vivado import check_tcl, emit_vivado
 from hls.vivado import scripts as vivado_scripts
+from sira import certify
 from sira import graph as g
 from sira.driver_front import Front, Progress, Stopwatch, build_dataflow, subject, transform
 from sira.driver_options import Options, recorded
@@ -39,6 +40,7 @@ from sira.summary import tensor_entries
 _DEFAULT_SAMPLES = 8
 _OUTPUTS = (
     "stages",
+    "certificate.json.gz",
     "rtl",
     "hls",
     "vivado",
@@ -179,6 +181,9 @@ def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:
     stages.mkdir()
     for stage, stage_model in front.stages.items():
         onnx.save(ir.to_proto(stage_model), str(stages / f"{stage}.onnx"))
+    last = (stages / f"{stage}.onnx").read_bytes()
+    claims = certify.certificate(front.integer, front.integer_ranges, last)
+    certify.write(work / "certificate.json.gz", claims)
     if options.backend != "hls":
         emit_rtl(lowered.dataflow, work / "rtl")
     if options.backend != "verilog":
