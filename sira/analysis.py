@@ -106,7 +106,7 @@ def input_range(value: ir.Value, spec: InputSpec | None) -> Value:
         spec = InputSpec(parse_datatype(text, where))
     if spec is not None:
         return spec.range(g.shape(value), where)
-    return Interval.everything().because(f"{where} is not declared; see --input")
+    return Interval.everything().because(f"{where} is not declared, so it may be any number")
 
 
 def _as_constant(node: ir.Node, result: Arg) -> Arg:

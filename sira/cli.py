@@ -191,7 +191,7 @@ def _compile(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from sira.reverify import reverify
+    from sira.driver_verify import reverify
 
     with _ERRORS.status("starting") as status:
         verification = reverify(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -145,6 +146,14 @@ def parse_inputs(texts: list[str], names: list[str]) -> dict[str, InputSpec]:
             )
         result[name or names[0]] = spec
     return result
+
+
+def parse_specs(inputs: Mapping[str, InputSpec | str]) -> dict[str, InputSpec]:
+    """Declared inputs by name, each as on the command line or parsed already."""
+    return {
+        name: spec if isinstance(spec, InputSpec) else parse_input(spec, [])[1]
+        for name, spec in inputs.items()
+    }
 
 
 def _numbers(text: str, where: str) -> tuple[Fraction, ...]:

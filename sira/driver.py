@@ -108,7 +108,7 @@ def _compile(
     model: str | Path | onnx.ModelProto, name: str, options: Options, work: Path, watch: Stopwatch
 ) -> Result:
     proto = read(model) if isinstance(model, str | Path) else model
-    front = transform(proto, options.inputs, name, watch)
+    front = transform(proto, options.specs, name, watch)
     with watch.stage("lower and fold"):
         lowered = build_dataflow(front, options)
     chosen = _samples(front, options)

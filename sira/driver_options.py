@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from hls.dataflow import Dataflow
 from hls.fold import DEFAULT_TARGET_CYCLES, Factors, dimensions
-from sira.datatypes import InputSpec
+from sira.datatypes import InputSpec, parse_specs
 from sira.errors import SiraError
 
 Synthesis = Literal["none", "yosys"]
@@ -22,14 +22,15 @@ class Options:
     """How to compile; the command line's options under the same names.
 
     ``acc_bits``: "auto" is the narrowest lossless accumulator, "datatype" the conventional bound, a
-    number that many bits for every accumulator. ``inputs`` declares graph inputs. ``verify`` is the
+    number that many bits for every accumulator. ``inputs`` declares graph inputs, as
+    on the command line ("UINT8,scale=1/255") or as `InputSpec`. ``verify`` is the
     number of co-simulated samples, None for 8 or all of ``verify_data``, 0 for none.
     ``clock_mhz`` is the target clock of the Vivado scripts, in MHz.
     """
 
     output: Path = Path("build")
     acc_bits: AccBits = "auto"
-    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
+    inputs: Mapping[str, InputSpec | str] = field(default_factory=dict)
     folding: Factors | None = None
     target_cycles: int = DEFAULT_TARGET_CYCLES
     verify: int | None = None
@@ -38,6 +39,11 @@ class Options:
     backend: Backend = "verilog"
     part: str = "xc7z020clg400-1"
     clock_mhz: float = 100.0
+
+    @property
+    def specs(self) -> dict[str, InputSpec]:
+        """The declared inputs, parsed."""
+        return parse_specs(self.inputs)
 
     def __post_init__(self) -> None:
         _choice("--synth", self.synth, get_args(Synthesis))
@@ -70,7 +76,7 @@ def recorded(options: Options, dataflow: Dataflow) -> dict[str, Any]:
                 "scale": [str(v) for v in spec.scale],
                 "bias": [str(v) for v in spec.bias],
             }
-            for name, spec in options.inputs.items()
+            for name, spec in options.specs.items()
         },
         "folding": {
             layer.name: {name: getattr(layer, name) for name in dimensions(layer)}

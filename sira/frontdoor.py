@@ -9,7 +9,7 @@ import onnx
 
 from sira.analysis import Ranges
 from sira.analysis import analyze as analyze_graph
-from sira.datatypes import InputSpec, parse_input
+from sira.datatypes import InputSpec, parse_specs
 from sira.load import prepare, read
 
 
@@ -24,8 +24,4 @@ def analyze(
     `Interval` with the reason why the tensor has no integers.
     """
     proto = read(model) if isinstance(model, str | Path) else model
-    specs = {
-        name: spec if isinstance(spec, InputSpec) else parse_input(spec, [])[1]
-        for name, spec in (inputs or {}).items()
-    }
-    return analyze_graph(prepare(proto), specs)
+    return analyze_graph(prepare(proto), parse_specs(inputs or {}))

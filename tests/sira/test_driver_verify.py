@@ -13,7 +13,7 @@ import pytest
 
 import sira
 from sira.cli import verify_main
-from sira.reverify import reverify
+from sira.driver_verify import reverify
 
 
 @pytest.fixture
