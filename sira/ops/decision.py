@@ -1,4 +1,4 @@
-"""Softmax, ArgMax and TopK with k = 1: what turns scores into a class.
+"""ArgMax and TopK with k = 1: what turns scores into a class.
 
 Softmax rises with every score, so in front of ArgMax it changes nothing. Ties go to the lower
 index.
@@ -15,16 +15,10 @@ from numpy.typing import NDArray
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.interval import Interval
-from sira.ops.base import Arg, Args, OpRule, Shape, first_shape, numbers, register
+from sira.ops.base import Arg, Args, OpRule, Shape, numbers, register
 from sira.scaled import Ints, ScaledInt
 
 Constants = list[NDArray[Any] | None]
-
-
-def _softmax(node: ir.Node, args: Args) -> list[Arg]:
-    bounds = Interval(np.asarray(0.0), np.asarray(1.0))
-    return [bounds.because(f"{g.describe(node)} is not affine")]
 
 
 def decides(node: ir.Node) -> bool:
@@ -135,6 +129,5 @@ def _topk_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> li
     return [result, result]
 
 
-register("Softmax", rule=OpRule("other", _softmax, first_shape))
 register("ArgMax", rule=OpRule("other", _argmax, _argmax_shapes))
 register("TopK", rule=OpRule("other", _topk, _topk_shapes))

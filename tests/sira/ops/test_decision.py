@@ -81,7 +81,7 @@ def test_softmax_is_between_0_and_1() -> None:
     net.node("Softmax", "x")
     model = prepare(annotated(net.proto()))
     found = analyze(model, {"x": integers(-4, 4)})["t0"]
-    assert isinstance(found, Interval) and (found.lo, found.hi) == (0, 1)
+    assert isinstance(found, Interval) and 0 < found.lo < found.hi < 1
 
 
 def test_topk() -> None:
