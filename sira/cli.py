@@ -16,7 +16,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sira.cli_analyze import analyze_only
 from sira.errors import SiraError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ _ERRORS = Console(stderr=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``sira-compile``."""
     arguments = _compile_parser().parse_args(argv)
-    run = analyze_only if arguments.analyze_only else _compile
+    run = _analyze if arguments.analyze_only else _compile
     return _guarded(lambda: run(arguments), arguments.debug)
 
 
@@ -152,6 +151,12 @@ def _verify_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="seed of stalls and start-up values")
     p.add_argument("--debug", action="store_true", help="show tracebacks")
     return p
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    from sira.cli_analyze import analyze_only
+
+    return analyze_only(arguments)
 
 
 def _compile(arguments: argparse.Namespace) -> int:

@@ -13,13 +13,20 @@ from rich.table import Table
 from sira import graph as g
 from sira.analysis import Ranges, analyze
 from sira.datatypes import parse_inputs
+from sira.driver_front import transform, write_stages
+from sira.errors import SiraError
 from sira.load import input_names, prepare, read
 from sira.summary import mac_entries, tensor_entries
 
 
 def analyze_only(arguments: argparse.Namespace) -> int:
-    """Analyze the model, print the table, write report.json with ``layers`` and ``tensors``."""
+    """Analyze the model, print the table, write report.json with ``layers`` and ``tensors``.
+
+    Where the whole model can be written with integers, its stages and the certificate come too.
+    """
     console = Console()
+    if not console.is_terminal:  # a file or a pipe has room for long names
+        console = Console(width=160)
     proto = read(arguments.model)
     inputs = parse_inputs(arguments.input, input_names(proto))
     model = prepare(proto, arguments.model)
@@ -31,10 +38,16 @@ def analyze_only(arguments: argparse.Namespace) -> int:
         "tensors": tensor_entries(model, ranges),
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
+    try:
+        write_stages(transform(proto, inputs, arguments.model), arguments.output)
+        stages = f"stages and certificate: {arguments.output}"
+    except SiraError as error:
+        stages = f"no integer stages: {error}"
     path = arguments.output / "report.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     console.print(_tensors(report["tensors"]))
     console.print(_layers(report["layers"]))
+    console.print(stages, soft_wrap=True, highlight=False, markup=False)
     console.print(f"report: {path}", soft_wrap=True, highlight=False)
     return 0
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 
 from hls import report as reports
 from hls import samples
@@ -29,9 +28,16 @@ from hls.synthesis import SynthesisResult, synthesize, synthesize_layers
 from hls.verify import Verification, verify
 from hls.vivado import check_tcl, emit_vivado
 from hls.vivado import scripts as vivado_scripts
-from sira import certify
 from sira import graph as g
-from sira.driver_front import Front, Progress, Stopwatch, build_dataflow, subject, transform
+from sira.driver_front import (
+    Front,
+    Progress,
+    Stopwatch,
+    build_dataflow,
+    subject,
+    transform,
+    write_stages,
+)
 from sira.driver_options import Options, recorded
 from sira.errors import SiraError
 from sira.load import read
@@ -177,13 +183,7 @@ def _samples(front: Front, options: Options) -> samples.Samples | None:
 
 
 def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:
-    stages = work / "stages"
-    stages.mkdir()
-    for stage, stage_model in front.stages.items():
-        onnx.save(ir.to_proto(stage_model), str(stages / f"{stage}.onnx"))
-    last = (stages / f"{stage}.onnx").read_bytes()
-    claims = certify.certificate(front.integer, front.integer_ranges, last)
-    certify.write(work / "certificate.json.gz", claims)
+    write_stages(front, work)
     if options.backend != "hls":
         emit_rtl(lowered.dataflow, work / "rtl")
     if options.backend != "verilog":

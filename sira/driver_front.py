@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -17,6 +18,7 @@ import transforms
 from hls.fold import fold
 from hls.lower import Lowered, lower
 from hls.verify import Subject
+from sira import certify
 from sira import graph as g
 from sira.analysis import Ranges, analyze
 from sira.bounds import DatatypeBounds, datatype_bounds
@@ -99,6 +101,17 @@ def transform(
         proto, inputs, loaded, loaded_ranges, canonical, canonical_ranges, aggregated,
         thresholds, integer, integer_ranges, bounds,
     )  # fmt: skip
+
+
+def write_stages(front: Front, directory: Path) -> None:
+    """The graph after each step as ``stages/NN_*.onnx``, and the certificate of the last."""
+    stages = directory / "stages"
+    stages.mkdir(parents=True, exist_ok=True)
+    for name, model in front.stages.items():
+        path = stages / f"{name}.onnx"
+        onnx.save(ir.to_proto(model), str(path))
+    claims = certify.certificate(front.integer, front.integer_ranges, path.read_bytes())
+    certify.write(directory / "certificate.json.gz", claims)
 
 
 def build_dataflow(front: Front, options: Options) -> Lowered:
