@@ -2,13 +2,15 @@
 
 `onnx.reference` computes nearly every standard operator in the type of its input, so widened inputs
 are enough. Replaced here: BatchNormalization, which before opset 14 takes the statistics of the
-batch; QuantizeLinear, which overflows at 2^31 instead of saturating; DequantizeLinear, which passes
-through float32; MaxPool, whose uneven pads it misplaces where there are no strides; GlobalMaxPool,
-which expects two spatial axes.
+batch; QuantizeLinear, which overflows at 2^31 instead of saturating; DequantizeLinear and Erf, which
+pass through float32; Gelu, HardSwish and Mish, whose constants are float32 numbers; Softplus, which
+overflows; MaxPool, whose uneven pads it misplaces where there are no strides; GlobalMaxPool, which
+expects two spatial axes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +38,8 @@ QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "QuantizeLinear", "
 _ELEMENTWISE = frozenset(
     (
         *("Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Floor"),
-        *("HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg"),
+        *("Celu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min"),
+        *("Mish", "Mul", "Neg", "Swish"),
         *("Pow", "PRelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus"),
         *("Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu"),
         *("Quant", "IntQuant", "BipolarQuant", "Trunc"),
@@ -135,6 +138,23 @@ def _dequantize_linear(
 ) -> Value:
     offset = 0.0 if zero_point is None else _along(node, zero_point, x).astype(np.float64)
     return (x.astype(np.float64) - offset) * _along(node, scale, x)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _gelu(node: onnx.NodeProto, x: Value) -> Value:
+    if attribute(node, "approximate", b"none") == b"tanh":
+        inner = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    else:
+        inner = _erf(x / math.sqrt(2))
+    result: Value = x / 2 * (1 + inner)
+    return result
+
+
+def _softplus(node: onnx.NodeProto, x: Value) -> Value:
+    result: Value = np.logaddexp(x, 0.0)
+    return result
 
 
 def _along(node: onnx.NodeProto, parameter: Value, x: Value) -> Value:
@@ -236,5 +256,10 @@ OPERATORS = (
     _operator("", "BatchNormalization", _batch_normalization),
     _operator("", "QuantizeLinear", _quantize_linear),
     _operator("", "DequantizeLinear", _dequantize_linear),
+    _operator("", "Erf", lambda node, x: _erf(x)),
+    _operator("", "Gelu", _gelu),
+    _operator("", "HardSwish", lambda node, x: x * np.clip(x + 3, 0, 6) / 6),
+    _operator("", "Mish", lambda node, x: x * np.tanh(_softplus(node, x))),
+    _operator("", "Softplus", _softplus),
 )
 """Classes for `onnx.reference.ReferenceEvaluator(..., new_ops=...)`."""
