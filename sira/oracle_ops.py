@@ -2,10 +2,10 @@
 
 `onnx.reference` computes nearly every standard operator in the type of its input, so widened inputs
 are enough. Replaced here: BatchNormalization, which before opset 14 takes the statistics of the
-batch; QuantizeLinear, which overflows at 2^31 instead of saturating; DequantizeLinear and Erf, which
-pass through float32; Gelu, HardSwish and Mish, whose constants are float32 numbers; Softplus, which
-overflows; MaxPool, whose uneven pads it misplaces where there are no strides; GlobalMaxPool, which
-expects two spatial axes.
+batch; QuantizeLinear, which overflows at 2^31 instead of saturating; DequantizeLinear and Erf,
+which pass through float32; Gelu, HardSwish and Mish, whose constants are float32 numbers; Softplus,
+which overflows; MaxPool, whose uneven pads it misplaces where there are no strides; GlobalMaxPool,
+which expects two spatial axes.
 """
 
 from __future__ import annotations
