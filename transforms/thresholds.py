@@ -7,6 +7,7 @@ reaches the level, found by bisection (SIRA, sec. 5). Falling channels count on 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +16,7 @@ from sira import graph as g
 from sira.analysis import Ranges
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
+from sira.exact import Exact
 from sira.ops import rule_of
 from sira.scaled import Ints, ScaledInt
 from sira.tail import Tail, decide, evaluate, find_tail
@@ -23,6 +25,9 @@ from transforms.integer_graph import IntegerGraph
 
 _MAX_ENUMERATED = 2**22
 """Values up to which a tail that is not monotone by its operators is tried out in full."""
+
+_MAX_DENOMINATOR = 2**16
+"""Factor by which a lattice may be refined to hold the biases of all border positions."""
 
 _MAX_LEVELS = 2**12
 """Thresholds a channel may have."""
@@ -55,10 +60,9 @@ def _multithreshold(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
             return graph.host_input(sink)
         start = [n.outputs[0] for n in tail.nodes].index(integer[0]) + 1
         tail = Tail(integer[0], tail.nodes[start:], sink)
-    graph.scaled(tail.source)
-    steps = staircase(tail, graph.ranges)
+    value, source = _one_bias(graph, tail.source)
+    steps = staircase(tail, graph.ranges, source)
     b, name, shape = graph.b, graph.name(sink), g.shape(sink)
-    value = graph.core(tail.source)
     if (steps.sign < 0).any():
         column = steps.sign.reshape((-1,) + (1,) * (len(shape) - 1 - steps.axis))
         factor = b.constant(f"{name}_sign", whole(column))
@@ -82,9 +86,44 @@ def _multithreshold(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
     )
 
 
-def staircase(tail: Tail, ranges: Ranges) -> Staircase:
-    """The exact steps of a tail over the whole range of its source."""
-    source = ranges.scaled(tail.source)
+def _one_bias(graph: IntegerGraph, value: ir.Value) -> tuple[ir.Value, ScaledInt]:
+    """The integers of ``value``, on a finer lattice where its bias differs within a channel.
+
+    At the borders of a convolution whose padding is off the lattice the bias over the scale is a
+    fraction that differs between positions. With their common denominator D the integers
+    ``D * q + D * bias / scale`` have one scale and no bias.
+    """
+    range_ = graph.scaled(value)
+    u = graph.core(value)
+    spatial = range_.bias.shape[-(len(g.shape(value)) - 2) :] if len(g.shape(value)) > 2 else ()
+    if all(d == 1 for d in spatial):
+        return u, range_
+    if not isinstance(range_.bias, Exact) or not isinstance(range_.scale, Exact):
+        return u, range_
+    shift = (range_.bias / range_.scale).values
+    distinct = set(shift.ravel().tolist())
+    d = lcm(*(x.denominator for x in distinct))
+    if d > _MAX_DENOMINATOR:
+        return u, range_
+    moved = (shift * d).astype(np.int64)  # (C, *positions)
+    places = tuple(range(1, moved.ndim))
+    low, high = (f(moved, axis=places, keepdims=True) for f in (np.min, np.max))
+    b, name, shape = graph.b, graph.name(value), g.shape(value)
+    factor, offset = b.constant(f"{name}_finer", whole(np.asarray(d))), whole(moved)
+    u = b.node("Mul", [u, factor], f"{name}_scaled", shape)
+    u = b.node("Add", [u, b.constant(f"{name}_border", offset)], f"{name}_on_border", shape)
+    finer = ScaledInt.of(
+        range_.lo * d + low, range_.hi * d + high, range_.scale / Exact.of(d), Exact.of(0)
+    )
+    return u, finer
+
+
+def staircase(tail: Tail, ranges: Ranges, source: ScaledInt | None = None) -> Staircase:
+    """The exact steps of a tail over the whole range of its source.
+
+    ``source`` is that range where it is not the one that analysis found for the tensor.
+    """
+    source = source or ranges.scaled(tail.source)
     assert source is not None
     rank = len(g.shape(tail.source))
     axis, channels = _channels(tail, ranges, source)
