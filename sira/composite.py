@@ -30,11 +30,12 @@ from sira.ops.base import numbers
 from sira.scaled import ScaledInt, enclose
 
 _MAX_NODES = 64
-_MAX_ROUNDS = 24
+_MAX_ROUNDS = 64
 _MAX_PIECES = 512
 """Pieces of one interval that are bounded at a time."""
 _HALVINGS = 4
-"""Each piece becomes up to 2 to the power of this many."""
+_CHEAP = 2**12
+"""Each piece is halved this often a round, while all are no more than so many numbers."""
 _MAX_NUMBERS = 2**20
 """Pieces of all intervals together."""
 _TOLERANCE = 2.0**-30
@@ -163,8 +164,8 @@ def _branch_and_bound(f: _Function, source: Interval) -> Interval:
     low, high = least, most  # the enclosure, of what is done
     limit = max(2, min(_MAX_PIECES, _MAX_NUMBERS // max(least.size, 1)))
     for step in range(_MAX_ROUNDS):
-        for _ in range(_HALVINGS):
-            if 2 * len(lo) <= limit:
+        for halving in range(_HALVINGS):
+            if halving == 0 or 2 * len(lo) <= min(limit, _CHEAP // max(least.size, 1)):
                 middle = _middle(lo, hi)
                 lo, hi = np.concatenate([lo, middle]), np.concatenate([middle, hi])
         pieces = Interval(lo, hi)
