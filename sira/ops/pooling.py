@@ -68,13 +68,19 @@ def _gather(a: Array, w: Windows, k: int, axis: int, rank: int, zero: Any) -> Ar
     return taken if inside.all() else np.where(_along(inside, axis), taken, zero)
 
 
-def _sum_integers(q: Ints, pooled: Pooled, rank: int) -> Ints:
+def _sum_integers(q: Ints, pooled: Pooled, rank: int, factor: Ints) -> Ints:
+    """Sums over windows, times ``factor``."""
     q = aligned(q, rank)
     still = {axis: w.sizes for axis, w in pooled.items() if q.shape[axis] == 1}
     for axis, w in pooled.items():
         if axis not in still:
             q = reduce(np.add, (_gather(q, w, k, axis, rank, 0) for k in range(w.kernel)))
-    return np.asarray(q * _product(still) if still else q)
+    return np.asarray(q * _uniform(_product(still) * factor) if still else q * factor)
+
+
+def _uniform(n: Ints) -> Ints:
+    """One number, where all are the same: a divisor without padding undoes the border."""
+    return n.ravel()[:1].reshape(()) if (n == n.ravel()[0]).all() else n
 
 
 def _sum_reals(x: Real, pooled: Pooled, rank: int) -> Real:
@@ -128,8 +134,8 @@ def _average_integers(
     one_scale = common <= MAX_MULTIPLE
     factor = common // divisor if one_scale else np.ones_like(divisor)
     check_sum(node, x, prod(w.kernel for w in pooled.values()) * int(factor.max()))
-    lo = _sum_integers(x.lo, pooled, rank) * factor
-    hi = lo if x.hi is x.lo else _sum_integers(x.hi, pooled, rank) * factor
+    lo = _sum_integers(x.lo, pooled, rank, factor)
+    hi = lo if x.hi is x.lo else _sum_integers(x.hi, pooled, rank, factor)
     scale = _over(x.scale, np.asarray(common) if one_scale else divisor)
     whole = all((w.sizes == divisors[axis]).all() for axis, w in pooled.items())
     still = all((*(1,) * rank, *x.bias.shape)[axis] == 1 for axis in pooled)

@@ -21,6 +21,7 @@ from sira.ops.axes import (
     Constants,
     aligned,
     arrays,
+    common_lattice,
     moved,
     need,
     negative,
@@ -29,7 +30,7 @@ from sira.ops.axes import (
 )
 from sira.ops.base import Arg, Args, Evaluate, OpRule, Shape, ShapeRule, register
 from sira.ops.pad import padded
-from sira.scaled import Ints
+from sira.scaled import Ints, ScaledInt
 
 Picks = dict[int, Ints]
 """Which elements to take along each axis, counted from the end."""
@@ -258,7 +259,11 @@ def _depth_to_space(node: ir.Node, args: Args) -> list[Arg]:
             raise SiraError(
                 "unknown mode", where=g.describe(node), expected="DCR or CRD", found=str(other)
             )
-    return [moved(node, args[0], lambda a: _refold(a, parts, order, (1, 1, 2, 2)))]
+    x = args[0]
+    if isinstance(x, ScaledInt):  # channels become places, where one scale for all is handier
+        lattice = common_lattice(node, x, [-3], 4, with_bias=True)
+        x = lattice if isinstance(lattice, ScaledInt) else x
+    return [moved(node, x, lambda a: _refold(a, parts, order, (1, 1, 2, 2)))]
 
 
 def _space_to_depth(node: ir.Node, args: Args) -> list[Arg]:

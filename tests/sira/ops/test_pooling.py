@@ -97,7 +97,7 @@ def test_a_divisor_that_varies_keeps_one_scale():
     y = ranges_of(net, integers(0, 1))["t0"]
     assert isinstance(y, ScaledInt)
     assert y.scale.values.item() == Fraction(1, 36)
-    assert np.array_equal(y.hi.ravel(), [36] * 25)
+    assert (y.lo.size, y.hi.size, y.hi.item()) == (1, 1, 36)  # the divisor undoes the border
 
 
 def test_large_common_divisors_give_a_scale_for_each_place():
