@@ -52,6 +52,8 @@ def datatype_bounds(
 def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBounds:
     x, w = node.inputs[:2]
     assert x is not None and w is not None
+    left = g.is_constant(x)
+    x, w = (w, x) if left else (x, w)
     constant = ranges[w]
     assert isinstance(constant, Constant)
     if constant.scaled is None or ranges.scaled(x) is None:
@@ -62,7 +64,7 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
             found=f"floating point in {g.name(w if constant.scaled is None else x)}",
             remedy="quantize it, or cut the model in front of this layer",
         )
-    weights = _matrix(node, constant.scaled.lo)
+    weights = _matrix(node, constant.scaled.lo, left)
     kind = declared_type(x, spec)
     weight_kind = declared_type(w, None)
     weight_bits = weight_kind.bits if weight_kind else _bits_of(weights)
@@ -86,8 +88,11 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
     )
 
 
-def _matrix(node: ir.Node, weights: Ints) -> Ints:
-    """The weights as (K, N): K summands for each of N output channels."""
+def _matrix(node: ir.Node, weights: Ints, left: bool) -> Ints:
+    """The weights as (K, N): K summands for each of N output channels.
+
+    ``left``: they are the first operand.
+    """
     match node.op_type:
         case "Conv":
             return weights.reshape(len(weights), -1).T
@@ -96,10 +101,14 @@ def _matrix(node: ir.Node, weights: Ints) -> Ints:
             per_group = weights.reshape(groups, -1, *weights.shape[1:])
             columns = np.moveaxis(per_group, 2, 1).reshape(groups * weights.shape[1], -1)
             return columns.T
-        case "Gemm" if g.attribute(node, "transB", 0):
-            return weights.T
-        case _:
-            return weights
+        case "Gemm":
+            transposed = bool(g.attribute(node, "transA" if left else "transB", 0))
+            return weights if left == transposed else weights.T
+        case "MatMul" if left and weights.ndim > 1:
+            weights = weights.swapaxes(-1, -2)
+    # a vector has one column; a batch of matrices has those of all of them
+    columns = weights[:, None] if weights.ndim == 1 else np.moveaxis(weights, -2, 0)
+    return columns.reshape(len(columns), -1)
 
 
 def _bits_of(weights: Ints) -> int:
