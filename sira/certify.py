@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.analysis import Ranges
-from sira.certificate import FORMAT, declared, entry, layers
+from sira.certificate import FORMAT, entry
+from sira.certificate_model import declared, layers
 from sira.scaled import ScaledInt
 
 
