@@ -54,13 +54,7 @@ def check_float64(
     model: ir.Model, ranges: Ranges, ours: Mapping[str, Value], oracle: Oracle
 ) -> list[Check]:
     """Golden values ``ours`` of the original graph at every quantizer, on the same samples."""
-    x = ours[g.name(model.graph.inputs[0])]
-    # Exact inputs, not float32 samples: those are scale * q + bias rounded once.
-    if isinstance(x, ScaledInt):
-        samples = golden.decode(x, x.lo)
-    else:
-        assert isinstance(x, Interval)
-        samples = x.lo
+    samples = _samples(model, ours)
     names = integer_tensors(model, ranges)
     theirs = oracle.run(samples, names)
     checks = []
@@ -70,6 +64,15 @@ def check_float64(
         q = nearest(theirs[name], found).reshape(len(samples), -1)
         checks.append(compare(f"golden against float64 at {name}", flat(found), q, oracle=True))
     return checks
+
+
+def _samples(model: ir.Model, ours: Mapping[str, Value]) -> NDArray[np.float64]:
+    """The exact inputs behind golden values, each rounded once to float64."""
+    x = ours[g.name(model.graph.inputs[0])]
+    if isinstance(x, ScaledInt):
+        return golden.decode(x, x.lo)
+    assert isinstance(x, Interval)
+    return x.lo
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +90,9 @@ def check_float32(
     ranges: Ranges,
     ours: Mapping[str, Value],
     oracle: Oracle,
-    x: NDArray[np.float32],
 ) -> Float32Agreement:
     """Execute the samples in float32 and explain every difference."""
+    x = _samples(model, ours).astype(np.float32)
     (output,) = {g.name(v) for v in model.graph.outputs[-1:]}
     names = [n for n in integer_tensors(model, ranges) if isinstance(ours[n], ScaledInt)]
     names = [n for n in names if n != output or rule_of(_producer(model, n)).kind == "quantizer"]

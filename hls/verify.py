@@ -132,7 +132,7 @@ def verify(
     checks += timed("float64", lambda: check_float64(graph, ranges, original, oracle))
     found, reachable = timed("thresholds", lambda: check_thresholds(graph, ranges, lowered, oracle))
     checks += found
-    float32 = timed("float32", lambda: check_float32(graph, ranges, original, oracle, x))
+    float32 = timed("float32", lambda: check_float32(graph, ranges, original, oracle))
     checks.append(float32.check)
     accuracy = accuracy_original = None
     if "y" in samples:

@@ -25,6 +25,9 @@ from sira.ops.decision import decides, scores_of
 from sira.scaled import Ints, ScaledInt, Value
 from sira.tail import decide, find_tail, points, settle
 
+_NEAR = 2.0**-8
+"""How far a sample may lie from its value, in steps: preprocessing rounds, but not to the next."""
+
 
 def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[str, Value]:
     """Values of every computed tensor for points at the inputs.
@@ -68,8 +71,9 @@ def _decide(value: ir.Value, ranges: Ranges, values: Mapping[str, Arg]) -> Ints:
 def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:
     """Real samples (samples, *shape) as points at a graph input.
 
-    For a declared input every sample must be one of the values ``scale * q + bias``, rounded to
-    float32; an undeclared one takes any number.
+    For a declared input every sample must be one of the values ``scale * q + bias``, up to the
+    rounding of whoever computed it (`_NEAR` of a step), and stands for that value exactly; an
+    undeclared input takes any number.
     """
     samples = _shaped(np.asarray(x, np.float64), g.shape(value), f"input {g.name(value)}")
     range_ = ranges.scaled(value)
@@ -77,9 +81,9 @@ def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:
         return Interval.point(samples)
     centre = (samples - range_.bias_float) / range_.scale_float
     q = np.clip(np.rint(centre), range_.lo, range_.hi).astype(np.int64)
-    back = decode(range_, q).astype(np.float32)
-    if not np.array_equal(back, samples.astype(np.float32)):
-        bad = np.flatnonzero((back != samples.astype(np.float32)).ravel())[0]
+    off = np.abs(centre - q) > _NEAR
+    if off.any():
+        bad = np.flatnonzero(off.ravel())[0]
         raise SiraError(
             "a sample is not a value of the declared input type",
             where=f"input {g.name(value)}",
