@@ -45,7 +45,7 @@ def datatype_bounds(
     return {
         g.label(node): _bounds(node, ranges, input_spec)
         for node in nodes
-        if rule_of(node).kind == "mac"
+        if rule_of(node).kind == "mac" and len(g.dynamic_inputs(node)) == 1
     }
 
 
