@@ -127,7 +127,7 @@ def _sum(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt)
 
 def _selected(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt) -> ir.Value:
     """The same operator on integers that all lie on one lattice."""
-    uniform = range_.scale.shape == () and range_.bias.shape == ()
+    uniform = set(range_.scale.shape + range_.bias.shape) <= {1}
     if not uniform and node.op_type not in ("MaxPool", "GlobalMaxPool"):
         raise SiraError(
             "scales that differ between channels cannot be rearranged yet",
