@@ -131,9 +131,9 @@ def declared_type(value: ir.Value, spec: InputSpec | None) -> IntegerType | None
             return parse_datatype(f"{'' if signed else 'U'}INT{bits}", "")
         case "BipolarQuant":
             return parse_datatype("BIPOLAR", "")
-        case "Trunc" if len(node.inputs) == 6 and (bits := g.array(node.inputs[5])) is not None:
+        case "Trunc" if len(node.inputs) == 6 and (width := g.array(node.inputs[5])) is not None:
             kind = "INT" if g.attribute(node, "signed", 1) else "UINT"
-            return parse_datatype(f"{kind}{int(bits.item())}", "")
+            return parse_datatype(f"{kind}{int(width.item())}", "")
         case "QuantizeLinear":
             return IntegerType("", *storage_range(node))
         case "MultiThreshold":

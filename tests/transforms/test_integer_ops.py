@@ -1,0 +1,152 @@
+"""Integers of convolutions, pools and residual sums: equal to golden in qonnx's executor."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from onnx_models import Net
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+
+from sira import golden
+from sira import graph as g
+from sira.analysis import analyze
+from sira.datatypes import InputSpec, parse_datatype, parse_input
+from sira.errors import SiraError
+from sira.load import load
+from sira.scaled import ScaledInt
+from transforms import annotate_accumulators, to_canonical, to_thresholds
+
+PIXELS = parse_input("UINT8,scale=1/255", [])[1]
+
+
+def compare(model: ir.Model, spec: InputSpec | None, samples: NDArray[Any]) -> Counter[str]:
+    """Execute the integer stage on samples; how many tensors of each operator were equal."""
+    canonical = to_canonical(model)
+    (source,) = canonical.graph.inputs
+    ranges = analyze(canonical, {g.name(source): spec} if spec else {})
+    thresholds = to_thresholds(canonical, ranges)
+    integer = annotate_accumulators(thresholds, analyze(thresholds))
+    values = golden.run(canonical, ranges, {g.name(source): golden.encode(ranges, source, samples)})
+    (first,) = integer.graph.inputs
+    start = values[g.name(first)]
+    assert isinstance(start, ScaledInt)
+    proto = ir.to_proto(integer).SerializeToString()
+    compared: Counter[str] = Counter()
+    for i in range(len(samples)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wrapper = ModelWrapper(onnx.load_from_string(proto))
+            inputs = {g.name(first): start.lo[i].astype(np.float32)}
+            context = execute_onnx(wrapper, inputs, True)
+        for node in integer.graph:
+            name = g.name(node.outputs[0])
+            expected = values.get(name.removesuffix("_integers"))
+            if node.outputs[0] in integer.graph.outputs:
+                continue  # real numbers for the host
+            if isinstance(expected, ScaledInt) and node.op_type in _INTEGER:
+                found = np.asarray(context[name], np.float64)
+                np.testing.assert_array_equal(found, expected.lo[i], err_msg=node.op_type)
+                compared[node.op_type] += 1
+    return compared
+
+
+_INTEGER = ("Conv", "MatMul", "MultiThreshold", "MaxPool", "Add", "Concat")
+
+
+def weights(net: Net, *shape: int, seed: int = 0) -> str:
+    q = np.random.default_rng(seed).integers(-3, 4, shape)
+    return net.quant(q.astype(np.float32) * np.float32(0.3), 0.3, 3)
+
+
+def normalized(net: Net, x: str, channels: int) -> str:
+    random = np.random.default_rng(channels)
+    gamma = random.normal(0, 1, channels).astype(np.float32)
+    beta, mean = (random.normal(0, 1, channels).astype(np.float32) for _ in range(2))
+    var = random.uniform(0.5, 2, channels).astype(np.float32)
+    return net.node("BatchNormalization", x, gamma, beta, mean, var)
+
+
+def pixels(*shape: int) -> NDArray[np.int64]:
+    return np.random.default_rng(1).integers(0, 256, shape)
+
+
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [2, 0, 1, 1]])
+def test_padding_off_the_lattice(pads: list[int]) -> None:
+    """(x / 255 - mean) / std: real zero is no integer, so borders have biases of their own."""
+    net = Net((1, 3, 6, 7))
+    hidden = net.node("Conv", "x", weights(net, 4, 3, 3, 3), kernel_shape=[3, 3], pads=pads)
+    net.quant(normalized(net, hidden, 4), 0.5, 3)
+    scale = Fraction(100, 5763)
+    bias = tuple(-Fraction(m) / Fraction("0.226") for m in ("0.485", "0.456", "0.406"))
+    spec = InputSpec(parse_datatype("UINT8", ""), (scale,), bias)
+    offset = np.array([float(b) for b in bias]).reshape(3, 1, 1)
+    samples = pixels(3, 1, 3, 6, 7) * float(scale) + offset
+    assert compare(net.model(), spec, samples)["MultiThreshold"] == 3
+
+
+def test_residual_and_pools() -> None:
+    net = Net((1, 2, 8, 8))
+    x = net.quant("x", 1 / 16, 4, signed=0)
+    a = net.quant(net.node("Conv", x, weights(net, 4, 2, 3, 3), pads=[1, 1, 1, 1]), 0.25, 3)
+    c = weights(net, 4, 1, 3, 3, seed=1)
+    b = net.quant(net.node("Conv", a, c, group=4, pads=[1, 1, 1, 1]), 0.125, 3)
+    pooled = net.node("MaxPool", net.node("Add", a, b), kernel_shape=[2, 2], strides=[2, 2])
+    q = net.quant(pooled, 0.5, 3)
+    mean = net.node("GlobalAveragePool", q)
+    net.quant(mean, 0.1, 4)
+    compared = compare(net.model(), None, np.random.default_rng(2).random((4, 1, 2, 8, 8)))
+    assert compared["Conv"] >= 12 and compared["MaxPool"] == 4 and compared["MultiThreshold"] >= 12
+
+
+def test_concat_of_two_branches() -> None:
+    net = Net((1, 2, 5, 5))
+    x = net.quant("x", 1 / 16, 4, signed=0)
+    branches = [
+        net.quant(net.node("Conv", x, weights(net, 3, 2, 1, 1, seed=i)), 0.25, 3) for i in (1, 2)
+    ]
+    joined = net.node("Concat", *branches, axis=1)
+    net.quant(net.node("Conv", joined, weights(net, 2, 6, 3, 3, seed=3)), 1.0, 3)
+    compared = compare(net.model(), None, np.random.default_rng(3).random((3, 1, 2, 5, 5)))
+    assert compared["Concat"] == 3 and compared["MultiThreshold"] == 9
+
+
+def test_zero_point_of_the_input_is_subtracted_in_front_of_padding() -> None:
+    net = Net((1, 1, 5, 5))
+    hidden = net.node("Conv", "x", weights(net, 2, 1, 3, 3), pads=[1, 1, 1, 1])
+    net.quant(normalized(net, hidden, 2), 0.5, 3)
+    spec = InputSpec(parse_datatype("UINT8", ""), (Fraction(1, 16),), (Fraction(-127, 16),))
+    samples = (pixels(3, 1, 1, 5, 5) - 127) / 16
+    assert compare(net.model(), spec, samples)["MultiThreshold"] == 3
+
+
+def test_padded_averages_are_refused() -> None:
+    net = Net((1, 1, 4, 4))
+    x = net.quant("x", 1.0, 3)
+    pooled = net.node("AveragePool", x, kernel_shape=[2, 2], pads=[1, 1, 0, 0])
+    net.quant(pooled, 0.5, 3)
+    canonical = to_canonical(net.model())
+    with pytest.raises(SiraError, match="averages over windows without padding"):
+        to_thresholds(canonical, analyze(canonical))
+
+
+@pytest.mark.parametrize("name", ["CNV_w2a2", "RN8_w3a3", "digits_cnn_s0_w4a4"])
+def test_recorded_networks(name: str) -> None:
+    if "SIRA_MODELS" not in os.environ:
+        pytest.skip("SIRA_MODELS is not set")
+    folder = Path(os.environ["SIRA_MODELS"])
+    with np.load(folder / f"{name}_io.npz") as data:
+        x = data["x"][:1]
+    spec = None if name.startswith("digits") else PIXELS
+    compared = compare(load(folder / f"{name}.onnx"), spec, x)
+    assert compared["Conv"] >= 3 and compared["MultiThreshold"] >= 3
