@@ -1,0 +1,101 @@
+"""Random graphs of all operators: ranges and golden integers against execution in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx_models import point
+from random_graphs import Case, random_graph
+
+from sira import golden
+from sira import graph as g
+from sira.analysis import analyze
+from sira.exact import Exact
+from sira.interval import Interval
+from sira.load import prepare
+from sira.ops import RULES
+from sira.oracle import Oracle
+from sira.scaled import ScaledInt
+
+HANDS = 6
+SEEDS = range(HANDS)
+SLOW_SEEDS = range(HANDS, 12 * HANDS)
+
+RELATIVE = 2.0**-36
+"""Rounding of float64 allowed where a range is real, per unit of the largest operand: 2**16 ulps,
+for graphs of some 100 operations whose quantizers stop the growth of errors."""
+
+
+def largest(values: dict[str, NDArray[np.float64]]) -> float:
+    """The largest magnitude that was computed, at least 1."""
+    return max(1.0, *(float(np.abs(v).max()) for v in values.values()))
+
+
+def integers_of(values: NDArray[np.float64], range_: ScaledInt) -> NDArray[np.int64]:
+    """The integers behind executed values, which must lie on the lattice of the range."""
+    q = (values - range_.bias_float) / range_.scale_float
+    found = np.rint(q)
+    assert (np.abs(q - found) < 2.0**-20).all(), "executed values are off the integer lattice"
+    return found.astype(np.int64)
+
+
+def check(case: Case) -> tuple[set[str], set[str]]:
+    """Every tensor of the graph: executed values in range, and integers equal to golden's.
+
+    Returns the kinds of operators of the graph, and of those with an integer result.
+    """
+    model = prepare(case.proto)
+    ranges = analyze(model, {"x": case.spec})
+    exact = golden.run(model, ranges, point(ranges, model, case.q))
+    static = ranges.scaled(model.graph.inputs[0])
+    assert static is not None
+    executed = Oracle(case.proto).run(golden.decode(static, case.q))
+    slack = RELATIVE * largest(executed)
+    kinds, integer = set[str](), set[str]()
+    for node in model.graph:
+        for output in node.outputs:
+            name = g.name(output)
+            if name not in executed:
+                continue
+            values, range_, found = executed[name], ranges[name], exact[name]
+            where = f"{g.describe(node)} -> {name}"
+            assert values.shape[1:] == g.shape(output), where
+            kinds.add(node.op_type)
+            match range_:
+                case ScaledInt():
+                    q = integers_of(values, range_)
+                    assert ((range_.lo <= q) & (q <= range_.hi)).all(), where
+                    assert isinstance(found, ScaledInt), where
+                    assert np.array_equal(np.broadcast_to(found.lo, q.shape), q), where
+                    integer.add(node.op_type)
+                case Interval():
+                    assert range_.reason, where
+                    inside = (range_.lo - slack <= values) & (values <= range_.hi + slack)
+                    assert inside.all(), where
+                    real = found.interval if isinstance(found, ScaledInt | Exact) else found
+                    inside = (real.lo - slack <= values) & (values <= real.hi + slack)
+                    assert inside.all(), where
+                case _:
+                    raise AssertionError(where)
+    return kinds, integer
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_executed_values_lie_in_their_ranges_and_integers_are_equal(seed: int) -> None:
+    kinds, _ = check(random_graph(seed, HANDS))
+    assert len(kinds) >= 10
+
+
+def test_seeds_cover_the_operators() -> None:
+    """All that the oracle can execute at this opset; the others have tests of their own."""
+    kinds = {node.op_type for seed in SEEDS for node in random_graph(seed, HANDS).proto.graph.node}
+    others = {"FloatQuant", "Swish", "TopK", "Upsample", "XnorPopcountMatMul"}
+    assert RULES.keys() - kinds == others
+    assert len(kinds) == 78
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SLOW_SEEDS)
+def test_more_of_them(seed: int) -> None:
+    check(random_graph(seed, HANDS))
