@@ -40,9 +40,12 @@ def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[st
     for node in model.graph:
         if not g.dynamic_inputs(node):
             continue
-        operands = [scores_of(node), *node.inputs[1:]] if decides(node) else node.inputs
-        arguments = [None if v is None else values.get(g.name(v), ranges[v]) for v in operands]
+        arguments = [None if v is None else values.get(g.name(v), ranges[v]) for v in node.inputs]
         results = rule_of(node).evaluate(node, arguments)
+        if decides(node):  # the index, which comes last, is that of the scores
+            scores = scores_of(node)
+            arguments[0] = values.get(g.name(scores), ranges[scores])
+            results[-1] = rule_of(node).evaluate(node, arguments)[-1]
         for output, result in zip(node.outputs, results, strict=False):
             value = settle(result, ranges[output])
             if isinstance(value, ScaledInt):

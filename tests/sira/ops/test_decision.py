@@ -101,6 +101,21 @@ def test_topk() -> None:
         assert isinstance(values, Interval) and (values.lo, values.hi) == (0, 8)
 
 
+def test_values_behind_softmax_are_those_of_softmax() -> None:
+    """The index is decided by the scores, the value is not theirs."""
+    net = Net((1, 4), opset=13)
+    scores = net.node("Softmax", net.node("Mul", "x", 0.5), axis=1)
+    net.node("TopK", scores, np.array([1]), outputs=2, axis=1)
+    proto = typed(net.proto())
+    model = prepare(proto)
+    ranges = analyze(model, {"x": integers(-4, 4)})
+    exact = golden.run(model, ranges, point(ranges, model, ALL))
+    values, largest = exact["t2_0"], Oracle(proto).run(ALL)["t1"].max(axis=-1, keepdims=True)
+    assert isinstance(values, Interval)
+    assert np.allclose(values.lo, values.hi, rtol=1e-12, atol=0)
+    assert (values.lo * (1 - 1e-12) <= largest).all() and (largest <= values.hi * (1 + 1e-12)).all()
+
+
 def test_a_decision_that_is_certain_is_a_constant() -> None:
     net = Net((1, 4))
     net.node("ArgMax", net.node("Add", "x", np.array([0.0, 0, 100, 0])), axis=1)
