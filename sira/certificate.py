@@ -40,6 +40,7 @@ FORMAT = "sira certificate 1"
 def entry(layer: Layer) -> dict[str, Any]:
     """Everything a certificate has to say of a layer."""
     low, high, low_class, high_class = bounds(layer)
+    copies = len(layer.weights) // layer.ids.shape[1]  # outputs that read the same inputs
     whys = (
         why
         for n, classes in enumerate(zip(low_class, high_class, strict=True))
@@ -50,7 +51,7 @@ def entry(layer: Layer) -> dict[str, Any]:
     return {
         "layer": layer.name,
         "tensor": layer.tensor,
-        "input": {"lo": _runs(layer.lo), "hi": _runs(layer.hi)},
+        "input": {"lo": _runs(layer.lo[::copies]), "hi": _runs(layer.hi[::copies])},
         "lo": low,
         "hi": high,
         "bits": [(b - a).bit_length() for a, b in zip(low, high, strict=True)],
@@ -145,7 +146,7 @@ def _bits(text: str, count: int) -> Bools:
 
 
 def _runs(values: Ints) -> list[list[int]]:
-    """A matrix of bounds as [value, how often] in row-major order."""
+    """Bounds of each channel of the input, in order, as [value, how often]."""
     flat = np.asarray(values).reshape(-1)
     starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
     lengths = np.diff(np.r_[starts, len(flat)])

@@ -6,7 +6,7 @@ the declared input by induction, each element by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -19,6 +19,9 @@ from onnx.reference import ReferenceEvaluator
 
 RANGE = "sira.range"
 _LIMIT = 2**53
+_TABLE = 2**24
+"""Two functions of one element are added value by value where a table of them is this small."""
+
 _REARRANGING = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice"}
 _REARRANGING |= {"Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Resize"}
 
@@ -43,6 +46,8 @@ class Box:
     lo: Ints
     hi: Ints
     ids: Ints
+    root: Box | None = None  # a box of this shape whose elements these are functions of
+    function: Callable[[Ints], Ints] = lambda q: q  # that function, if there is a root
 
     def full(self) -> tuple[Ints, Ints, Ints]:
         """Bounds and identities of every element."""
@@ -217,24 +222,21 @@ def _propagate(
     box = boxes[0]
     match node.op_type:
         case "MultiThreshold":
-            return _counted(box, _whole(constants[node.input[1]], node), node)
+            count = _count(node, _whole(constants[node.input[1]], node), len(box.shape))
+            return None if count is None else _mapped(box, box.shape, count, box.ids)
         case "Mul" | "Add" if len(boxes) == 1 and len(node.input) == 2:
             other = next((constants[n] for n in node.input if n in constants), None)
             if other is None or not (np.rint(other) == other).all():
                 return None
-            shape = np.broadcast_shapes(box.shape, other.shape)
-            c = _whole(other, node)
+            c, shape = _whole(other, node), np.broadcast_shapes(box.shape, other.shape)
             if node.op_type == "Add":
-                return Box(shape, box.lo + c, box.hi + c, box.ids)
+                return _mapped(box, shape, lambda q: q + c, box.ids)
             reach = np.maximum(np.abs(box.lo), np.abs(box.hi)).astype(float) * np.abs(c)
             if reach.max(initial=0) > _LIMIT:
                 raise Rejected(f"{node.name}: values beyond 2**53")
-            a, b = box.lo * c, box.hi * c
-            return Box(shape, np.minimum(a, b), np.maximum(a, b), box.ids * np.sign(c))
+            return _mapped(box, shape, lambda q: q * c, box.ids * np.sign(c))
         case "Add" if len(boxes) == 2:
-            shape = np.broadcast_shapes(*(b.shape for b in boxes))
-            lo, hi = boxes[0].lo + boxes[1].lo, boxes[0].hi + boxes[1].hi
-            return Box(shape, lo, hi, _fresh(index, shape))
+            return _sum(boxes[0], boxes[1], index)
         case "MaxPool" | "GlobalMaxPool":
             shape = _written_shape(model, node)
             column = (-1,) + (1,) * (len(shape) - 2)
@@ -285,18 +287,46 @@ def _fresh(index: int, shape: tuple[int, ...]) -> Ints:
     return (index << 40) + np.arange(1, int(np.prod(shape)) + 1).reshape(shape)
 
 
-def _counted(box: Box, thresholds: Ints, node: onnx.NodeProto) -> Box | None:
-    """How many thresholds are reached, plus a constant."""
+def _count(node: onnx.NodeProto, thresholds: Ints, rank: int) -> Callable[[Ints], Ints] | None:
+    """The function that counts the thresholds reached and adds a constant."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    rank, base = len(box.shape), float(attributes.get("out_bias", 0.0))
+    base = float(attributes.get("out_bias", 0.0))
     if attributes.get("out_scale", 1.0) != 1 or not base.is_integer():
         return None
     layout = attributes.get("data_layout", b"").decode() or "NCHW"[:rank]
     steps = thresholds.reshape(
         len(thresholds), *(1,) * (rank - 1 - layout.index("C")), thresholds.shape[1]
     )
-    lo, hi = ((b[..., None] >= steps).sum(axis=-1) + int(base) for b in (box.lo, box.hi))
-    return Box(box.shape, lo, hi, box.ids)
+    return lambda q: (q[..., None] >= steps).sum(axis=-1) + int(base)
+
+
+def _mapped(box: Box, shape: tuple[int, ...], f: Callable[[Ints], Ints], ids: Ints) -> Box:
+    """The box behind a function that rises, or falls, in each element by itself."""
+    a, b = f(box.lo), f(box.hi)
+    lo, hi = np.minimum(a, b), np.maximum(a, b)
+    if shape != box.shape:
+        return Box(shape, lo, hi, ids)
+    return Box(shape, lo, hi, ids, box.root or box, lambda q: f(box.function(q)))
+
+
+def _sum(a: Box, b: Box, index: int) -> Box:
+    """The box of a sum; where both operands are functions of one box, over all of its values."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    ids, root = _fresh(index, shape), a.root or a
+    lo, hi = a.lo + b.lo, a.hi + b.hi
+    if root is not (b.root or b):
+        return Box(shape, lo, hi, ids)
+    first, last = (
+        v.reshape((1,) * (len(shape) + 1 - v.ndim) + v.shape) for v in (root.lo, root.hi)
+    )
+    span = int((last - first).max()) + 1
+    if span * max(lo.size, hi.size) > _TABLE:
+        return Box(shape, lo, hi, ids)
+    q = np.minimum(first + np.arange(span).reshape(-1, *(1,) * len(shape)), last)
+    y = a.function(q) + b.function(q)
+    return Box(
+        shape, y.min(axis=0), y.max(axis=0), ids, root, lambda q: a.function(q) + b.function(q)
+    )
 
 
 def _whole(array: NDArray[Any], node: onnx.NodeProto) -> Ints:

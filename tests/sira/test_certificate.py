@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import Net, integers
+from random_nets import random_case
 
 from sira import certificate as checker
 from sira import certificate_model, certify
@@ -29,7 +30,7 @@ from sira.analysis import Ranges, analyze
 from sira.certificate import Rejected, check, entry, main
 from sira.certificate_model import Layer, layers
 from sira.datatypes import InputSpec, parse_input
-from sira.load import load
+from sira.load import load, prepare
 from sira.scaled import ScaledInt
 from transforms import annotate_accumulators, to_canonical, to_thresholds
 
@@ -414,6 +415,80 @@ def test_copies_in_a_network(how: str) -> None:
     assert claim["why"].startswith("channel 0: inputs 0 and 3 are copies of one element")
     with pytest.raises(Rejected, match="attained, why not proved"):
         check(case.data, case.claims | {"layers": [claim | {"attained": True, "why": ""}]})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_sum_of_functions_of_one_element_is_taken_value_by_value(seed: int) -> None:
+    """``x + f(x)`` with a staircase f that rises or falls; then again, and times weights."""
+    rng = np.random.default_rng(seed)
+    sign, m = rng.choice([-1, 1], 3), rng.integers(-2, 3, 3)
+    steps = np.sort(rng.integers(-4, 5, (3, 4)), axis=1)
+    thresholds = helper.make_node(
+        "MultiThreshold", ["a", "steps"], ["b"], "t", out_bias=-2.0, data_layout="NC"
+    )
+    nodes = [
+        helper.make_node("Mul", ["x", "sign"], ["a"], "s"),
+        thresholds,
+        helper.make_node("Add", ["x", "b"], ["c"], "first"),
+        helper.make_node("Mul", ["b", "m"], ["d"], "m"),
+        helper.make_node("Add", ["c", "d"], ["e"], "second"),
+        helper.make_node("MatMul", ["e", "w"], ["y"], "mac"),
+    ]
+    w = rng.integers(-3, 4, (3, 2))
+    constants = {"sign": sign, "steps": steps, "m": m, "w": w}
+    (layer,) = layers(small_model((1, 3), (-3, 4), nodes, constants))
+    x = every(range(-3, 5), 3)
+    counts = ((x * sign)[..., None] >= steps).sum(axis=-1) - 2
+    e = x + counts + m * counts
+    assert layer.lo.tolist() == [e.min(axis=0).tolist()] * 2
+    assert layer.hi.tolist() == [e.max(axis=0).tolist()] * 2
+    claim, y = entry(layer), e @ w
+    assert (claim["lo"], claim["hi"]) == (y.min(axis=0).tolist(), y.max(axis=0).tolist())
+
+
+def _residual(net: Net, x: str) -> str:
+    return net.node("Add", x, net.quant(net.node("Mul", x, [[[[-1.0]], [[3.0]]]]), 1.0, 3))
+
+
+def _resized(net: Net, x: str) -> str:
+    return net.node(
+        "Resize", x, None, [1.0, 1, 2, 2],
+        mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    )  # fmt: skip
+
+
+def _pooled(net: Net, x: str) -> str:
+    return net.node("MaxPool", x, kernel_shape=[2, 2], strides=[1, 1], pads=[1, 0, 0, 1])
+
+
+def _averaged(net: Net, x: str) -> str:
+    return net.node("AveragePool", x, kernel_shape=[2, 2])
+
+
+def _doubled(net: Net, x: str) -> str:
+    return net.node("Add", x, x)
+
+
+@pytest.mark.parametrize(
+    ("between", "attained"),
+    [(_residual, True), (_resized, False), (_pooled, True), (_averaged, True), (_doubled, True)],
+)
+def test_operators_between_layers(between: Any, attained: bool) -> None:
+    """The analysis and the checker find the same bounds behind each operator."""
+    rng = np.random.default_rng(0)
+    net = Net((1, 2, 4, 4))
+    x = between(net, net.quant("x", 1.0, 3))
+    net.node("Conv", x, net.quant(rng.integers(-3, 4, (2, 2, 2, 2)), 1.0, 3), pads=[1, 0, 0, 1])
+    case = certified(net.model())
+    assert check(case.data, case.claims) >= 2
+    assert case.claims["layers"][-1]["attained"] == attained
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_networks_are_proved(seed: int) -> None:
+    network = random_case(seed, samples=1)
+    case = certified(prepare(network.proto), network.spec)
+    assert check(case.data, case.claims) > 0
 
 
 # Independence
