@@ -9,7 +9,8 @@ and proves every claim of the certificate again, with numpy and integers alone:
   tighter ones do: a corner of the box attains each.
 - The witness names that corner, a bit for each weight: 1 for the upper end, 0 for the lower end and
   where the weight is 0. At borders it names the taps that read input.
-- The widths hold the ranges: ``(hi - lo).bit_length()`` for wrapping adders.
+- The widths hold the ranges: ``(hi - lo).bit_length()`` for wrapping adders; and so does the
+  datatype with which the model annotates each accumulator.
 
 A corner takes the inputs of a layer as independent of each other, except for copies of one element.
 Where a corner wants both ends of one element, or ends from different positions, it may be out of
@@ -32,7 +33,16 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from sira.certificate_model import Bools, Ints, Layer, Rejected, bounds, declared, layers
+from sira.certificate_model import (
+    Bools,
+    Ints,
+    Layer,
+    Rejected,
+    bounds,
+    datatypes,
+    declared,
+    layers,
+)
 
 FORMAT = "sira certificate 1"
 
@@ -77,7 +87,7 @@ def check(model_bytes: bytes, certificate: dict[str, Any]) -> int:
             raise Rejected(f"{key}: expected {value}, found {certificate.get(key)}")
     if set(certificate) != {*wanted, "layers"}:
         raise Rejected(f"expected {[*wanted, 'layers']}, found {list(certificate)}")
-    claims, channels = certificate["layers"], 0
+    claims, types, channels = certificate["layers"], datatypes(model), 0
     found = list(layers(model))
     if not isinstance(claims, list) or len(found) != len(claims):
         raise Rejected(f"the model has {len(found)} layers, and other ones are claimed")
@@ -89,6 +99,9 @@ def check(model_bytes: bytes, certificate: dict[str, Any]) -> int:
         if wrong:
             raise Rejected(f"{layer.name}: {', '.join(wrong)} not proved")
         _evaluate_witnesses(layer, claim)
+        lowest, highest = types.get(layer.tensor, (-np.inf, np.inf))
+        if min(claim["lo"]) < lowest or max(claim["hi"]) > highest:
+            raise Rejected(f"{layer.name}: the datatype of {layer.tensor} does not hold its range")
         channels += len(layer.weights)
     return channels
 

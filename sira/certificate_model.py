@@ -6,6 +6,7 @@ the declared input by induction, each element by itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -119,6 +120,23 @@ def declared(value: onnx.ValueInfoProto) -> tuple[int, int]:
                 raise Rejected(f"input {value.name}: no range within 2**53")
             return lo, hi
     raise Rejected(f"input {value.name}: the model declares no range")
+
+
+def datatypes(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
+    """What the integer types hold with which the model annotates its tensors."""
+    named = {"BINARY": (0, 1), "BIPOLAR": (-1, 1), "TERNARY": (-1, 1)}
+    found = {}
+    for annotation in model.graph.quantization_annotation:
+        for pair in annotation.quant_parameter_tensor_names:
+            if pair.key != "finn_datatype":
+                continue
+            if pair.value in named:
+                found[annotation.tensor_name] = named[pair.value]
+            elif match := re.fullmatch(r"(U?)INT([1-9]\d?)", pair.value):
+                n = int(match[2])
+                limits = (0, 2**n - 1) if match[1] else (-(2 ** (n - 1)), 2 ** (n - 1) - 1)
+                found[annotation.tensor_name] = limits
+    return found
 
 
 def bounds(layer: Layer) -> tuple[list[int], list[int], list[int], list[int]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import copy
 import gzip
+import hashlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import Net, integers
 from random_nets import random_case
 
+import sira
 from sira import certificate as checker
 from sira import certificate_model, certify
 from sira import graph as g
@@ -192,12 +195,32 @@ def test_a_changed_model_is_rejected(case: Case) -> None:
         data = mutated.SerializeToString()
         with pytest.raises(Rejected, match="model_sha256"):
             check(data, case.claims)
-        forged = case.claims | {"model_sha256": checker.hashlib.sha256(data).hexdigest()}
+        forged = case.claims | {"model_sha256": hashlib.sha256(data).hexdigest()}
         if kind != "MultiThreshold":
             with pytest.raises(Rejected, match="not proved"):
                 check(data, forged)
         changed += 1
     assert changed == 3
+
+
+def test_a_datatype_too_narrow_is_rejected(case: Case) -> None:
+    proto = onnx.load_model_from_string(case.data)
+    for claim in case.claims["layers"]:
+        (pair,) = (
+            pair
+            for annotation in proto.graph.quantization_annotation
+            if annotation.tensor_name == claim["tensor"]
+            for pair in annotation.quant_parameter_tensor_names
+        )
+        right = pair.value
+        assert right.startswith("INT")
+        for wrong in (f"INT{int(right[3:]) - 1}", f"U{right}", "BINARY", "TERNARY", "BIPOLAR"):
+            pair.value = wrong
+            data = proto.SerializeToString()
+            forged = case.claims | {"model_sha256": hashlib.sha256(data).hexdigest()}
+            with pytest.raises(Rejected, match="does not hold its range"):
+                check(data, forged)
+        pair.value = right
 
 
 # Brute force
@@ -595,6 +618,21 @@ def files(tmp_path: Path) -> tuple[str, str]:
     model.write_bytes(case.data)
     certify.write(claims, case.claims)
     return str(model), str(claims)
+
+
+def test_a_compiled_model_is_proved(small_model: Path, tmp_path: Path) -> None:
+    """As anybody would check it: in a process of its own, with the two files."""
+    sira.compile(small_model, sira.Options(output=tmp_path / "build", verify=0))
+    stages = sorted((tmp_path / "build" / "stages").iterdir())
+    command = [sys.executable, "-m", "sira.certificate", str(stages[-1])]
+    certificate = str(tmp_path / "build" / "certificate.json.gz")
+    done = subprocess.run([*command, certificate], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "proved: bounds, widths and witnesses of 10 channels\n"
+    other = [*command[:-1], str(stages[0]), certificate]
+    done = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("rejected: ") and done.stderr.count("\n") == 1
 
 
 def test_command_line(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
