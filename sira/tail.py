@@ -83,9 +83,11 @@ def evaluate(tail: Tail, ranges: Ranges, source: Value) -> Value:
         arguments = [
             None if v is None else values[v] if v in values else ranges[v] for v in node.inputs
         ]
-        values[node.outputs[0]] = settle(
-            rule_of(node).evaluate(node, arguments)[0], ranges[node.outputs[0]]
-        )
+        output = node.outputs[0]
+        value = settle(rule_of(node).evaluate(node, arguments)[0], ranges[output])
+        if isinstance(source, Exact) and isinstance(value, ScaledInt) and output is not tail.sink:
+            value = value.exact  # a quantizer's: as integers its reals would be enclosures again
+        values[output] = value
     result = values[tail.sink]
     assert isinstance(result, ScaledInt | Interval | Exact)
     return result
@@ -155,7 +157,9 @@ def _decide_exactly(tail: Tail, ranges: Ranges, source: Value, open_: Mask) -> I
         except Undecided:
             continue
         assert isinstance(result, ScaledInt)
-        return np.asarray(np.broadcast_to(result.lo, asked.shape)[asked])
+        lo, hi = (np.broadcast_to(q, asked.shape)[asked] for q in (result.lo, result.hi))
+        assert np.array_equal(lo, hi), "exact values leave nothing open"
+        return np.asarray(lo)
     raise SiraError(
         f"a value cannot be told from a rounding tie with {_PRECISIONS[-1]} bits",
         where=f"tensor {g.name(tail.sink)}",

@@ -55,7 +55,7 @@ def test_a_shared_quantizer_ends_a_tail() -> None:
 
 def test_several_sources() -> None:
     net = Net((1, 2))
-    total = net.node("Add", net.node("Relu", "x"), net.quant("x"))
+    total = net.node("Add", net.node("Relu", "x"), net.node("ReduceSum", "x", np.array([1])))
     model = prepare(annotated(net.proto()))
     with pytest.raises(SiraError, match=r"several computed tensors .* found t0, t1; "):
         find_tail(model.graph.outputs[0])
@@ -124,3 +124,13 @@ def test_two_equal_roots_on_a_tie_are_an_error() -> None:
     with pytest.raises(SiraError, match="cannot be told from a rounding tie with 4096 bits"):
         decided(net, np.array([[[1]]]), integers(-9, 9))
     assert decided(net, np.array([[[2]], [[4]]]), integers(-9, 9)).ravel().tolist() == [1, 2]
+
+
+def test_ties_behind_a_quantizer_in_the_tail() -> None:
+    """(q - 1) / 0.7 is 0 for q = 1, which a float64 enclosure of scale and bias does not show."""
+    net = Net((1, 1))
+    y = net.dequantized("x", np.float32(13 / 1024), np.asarray(1, np.int8))
+    net.node("BipolarQuant", net.node("Neg", net.node("Div", y, 0.7)), 1.0)
+    q = np.arange(-3, 4)[:, None, None]
+    found = decided(net, q, integers(-3, 3, Fraction(13, 1024)))
+    assert found.ravel().tolist() == [1, 1, 1, 1, 0, 0, 0]
