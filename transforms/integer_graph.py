@@ -191,7 +191,14 @@ class IntegerGraph:
     def _mac(self, node: ir.Node, value: ir.Value) -> ir.Value:
         x = node.inputs[0]
         weights = self.ranges[node.inputs[1]]  # type: ignore[index]
-        assert x is not None and isinstance(weights, Constant)
+        assert x is not None
+        if not isinstance(weights, Constant) or len(weights.real_shape) != 2 or g.is_constant(x):
+            raise SiraError(
+                "only a computed tensor times one constant matrix can be written with integers",
+                where=g.describe(node),
+                expected="a computed first operand and constant weights (K, N)",
+                remedy="transpose the product, or cut the model in front of it",
+            )
         x_range = self.scaled(x)
         mac = integer_mac(x_range, weights)
         assert isinstance(mac, IntegerMac)

@@ -150,3 +150,12 @@ def test_recorded_networks(name: str) -> None:
     spec = None if name.startswith("digits") else PIXELS
     compared = compare(load(folder / f"{name}.onnx"), spec, x)
     assert compared["Conv"] >= 3 and compared["MultiThreshold"] >= 3
+
+
+def test_products_of_two_computed_tensors_are_refused() -> None:
+    net = Net((1, 4, 4))
+    x = net.quant("x", 1.0, 3)
+    net.quant(net.node("MatMul", x, net.node("Transpose", x, perm=[0, 2, 1])), 1.0, 3)
+    canonical = to_canonical(net.model())
+    with pytest.raises(SiraError, match="only a computed tensor times one constant matrix"):
+        to_thresholds(canonical, analyze(canonical))
