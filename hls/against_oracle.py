@@ -17,7 +17,7 @@ from hls.checks import Check, compare
 from hls.dataflow import Ints, Port
 from hls.float32 import explained
 from hls.layers.thresholding import Thresholding
-from hls.lower import Lowered
+from hls.lower import Lowered, Wire
 from sira import golden
 from sira import graph as g
 from sira.analysis import Ranges
@@ -132,17 +132,15 @@ def check_thresholds(
         if isinstance(layer, Thresholding):
             name = tensors[Port(layer.name, "out")]
             sink = values[lowered.canonical_name(name, values)]
-            base = lowered.wires[name].offset
-            check, count = _check_layer(
-                layer, sink, lowered.input_offset(layer), base, ranges, oracle
-            )
+            wire, offset = lowered.wires[name], lowered.input_offset(layer)
+            check, count = _check_layer(layer, sink, offset, wire, ranges, oracle)
             checks.append(check)
             reachable += count
     return checks, reachable
 
 
 def _check_layer(
-    layer: Thresholding, sink: ir.Value, offset: Ints, base: Ints, ranges: Ranges, oracle: Oracle
+    layer: Thresholding, sink: ir.Value, offset: Ints, wire: Wire, ranges: Ranges, oracle: Oracle
 ) -> tuple[Check, int]:
     tail = find_tail(sink)
     # Where the host quantizes, the hardware starts behind that quantizer.
@@ -150,18 +148,23 @@ def _check_layer(
     start = next(v for v in chain if ranges.scaled(v) is not None)
     source, target = ranges.scaled(start), ranges.scaled(sink)
     assert source is not None and target is not None
-    shape, channels = g.shape(start), layer.channels
-    lo, hi, offsets = (_per_channel(q, channels) for q in (source.lo, source.hi, offset))
-    points, reachable = _points(layer, lo, hi, offsets)  # (P, channels)
-    q = np.tile(points, layer.vectors)
+    shape = g.shape(start)
+    kept = np.arange(layer.channels) if wire.channels is None else wire.channels
+    all_channels = layer.channels if wire.channels is None else shape[-1]
+    lo, hi = (_per_channel(q, all_channels) for q in (source.lo, source.hi))
+    offsets = _per_channel(offset, layer.channels)
+    points, reachable = _points(layer, lo[kept], hi[kept], offsets)  # (P, channels)
+    everywhere = np.tile(lo, (len(points), 1))  # channels without hardware stay where they are
+    everywhere[:, kept] = points
+    q = np.tile(everywhere, layer.vectors)
     reals = golden.decode(
         ScaledInt(source.lo, source.hi, source.scale, source.bias), q.reshape(len(q), *shape)
     )
     wanted = nearest(oracle.run_tail(g.name(start), g.name(sink), reals), target)
-    (found,) = layer.execute(q - np.tile(offsets, layer.vectors))
+    (found,) = layer.execute(np.tile(points - offsets, layer.vectors))
     name = f"thresholds of {layer.name} against float64"
-    wanted = wanted.reshape(len(points), -1)
-    return compare(name, found + base.reshape(-1), wanted, oracle=True), reachable
+    wanted = wanted.reshape(-1, all_channels)[:, kept].reshape(len(points), -1)
+    return compare(name, found + wire.offset.reshape(-1), wanted, oracle=True), reachable
 
 
 def _per_channel(q: Ints, channels: int) -> Ints:

@@ -25,6 +25,7 @@ from sira.errors import SiraError
 from sira.exact import Exact
 from sira.ops import Constant
 from sira.scaled import Real, ScaledInt
+from transforms.constant_channels import kept_channels, shift_of
 
 _LAYERS = (
     ("MatMul",),
@@ -40,19 +41,23 @@ AccumulatorBits = Callable[[ir.Node, int], int]
 
 @dataclass(frozen=True, eq=False)
 class Wire:
-    """Where an integer tensor leaves the hardware: ``q = count + offset``, one offset a channel."""
+    """Where an integer tensor leaves the hardware: ``q = count + offset``, one offset a channel.
+
+    ``channels`` are the ones that exist in hardware, along the last axis; None: all of them.
+    """
 
     port: Port
     bits: int
     offset: Ints
+    channels: Ints | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """The hardware, and how its counts map to tensors of the integer graph.
+    """The hardware, and how its counts map to tensors of the canonical graph.
 
-    ``wires`` has the tensors that exist in hardware, by name; ``host`` the nodes behind the output
-    that are left to the host.
+    ``wires`` has the tensors that exist in hardware, by their name in the integer graph; ``host``
+    the nodes behind the output that are left to the host.
     """
 
     dataflow: Dataflow
@@ -111,11 +116,18 @@ def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Accumula
     edges.append(Edge(wires[last].port, Port("", "out")))
     return Lowered(
         Dataflow(name, tuple(layers), tuple(edges)),
-        {g.name(value): wire for value, wire in wires.items()},
+        {g.name(value): _in_canonical(value, wire) for value, wire in wires.items()},
         g.name(source),
         g.name(last),
         host,
     )
+
+
+def _in_canonical(value: ir.Value, wire: Wire) -> Wire:
+    """The wire of an integer tensor as one of the tensor that it was built from."""
+    shift = shift_of(value)
+    offset = wire.offset + shift if shift.any() else wire.offset
+    return replace(wire, offset=offset, channels=kept_channels(value))
 
 
 def _group(node: ir.Node) -> list[ir.Node] | None:

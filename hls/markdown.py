@@ -23,6 +23,9 @@ def markdown(report: Json) -> str:
         f"{t['accumulator_bits']} as built, {t['accumulator_bits_weights_datatype']} from exact "
         f"weights and datatypes ({saved} saved), {t['accumulator_bits_datatype']} from datatypes",
     ]
+    if t["constant_channels"]:
+        found = (f"{len(c)} of `{name}`" for name, c in t["constant_channels"].items())
+        lines.append(f"- channels removed as constant or unread: {', '.join(found)}")
     if v is None:
         lines.append("- **not verified**: co-simulation was skipped")
     else:

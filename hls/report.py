@@ -116,8 +116,12 @@ def totals(
     layers: list[Json],
     synthesis: Mapping[str, SynthesisResult],
     whole: SynthesisResult | None,
+    constant_channels: Mapping[str, list[int]],
 ) -> Json:
-    """Sums over the layers, and the whole design where it was synthesised."""
+    """Sums over the layers, and the whole design where it was synthesised.
+
+    ``constant_channels`` are the ones left out of the hardware, by tensor.
+    """
     estimate, measured = Resources(), Resources()
     for layer in lowered.dataflow.layers:
         estimate += layer.estimate()
@@ -129,6 +133,7 @@ def totals(
     return {
         "cycles": max(layer.cycles for layer in lowered.dataflow.layers),
         "fifo_bits": fifo_bits(lowered),
+        "constant_channels": dict(constant_channels),
         "accumulator_bits": sum(a["bits"] * a["n"] for a in accumulators),
         "accumulator_bits_window": sum(sum(a["bits_window"]) for a in accumulators),
         "accumulator_bits_datatype": sum(a["bits_datatype"] * a["n"] for a in accumulators),

@@ -181,8 +181,12 @@ def _same_integers(
 
 def _counts(lowered: Lowered, values: Mapping[str, Value], tensor: str) -> Ints:
     """Golden integers of a hardware tensor as the counts (samples, elements) on its wires."""
-    q = flat(values[lowered.canonical_name(tensor, values)])
-    offset = lowered.wires[tensor].offset.reshape(-1)
+    wire, value = lowered.wires[tensor], values[lowered.canonical_name(tensor, values)]
+    q = flat(value)
+    if wire.channels is not None:
+        assert isinstance(value, ScaledInt)
+        q = value.lo[..., wire.channels].reshape(len(q), -1)
+    offset = wire.offset.reshape(-1)
     return q - (np.resize(offset, q.shape[1]) if offset.size > 1 else offset)
 
 

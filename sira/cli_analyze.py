@@ -39,7 +39,9 @@ def analyze_only(arguments: argparse.Namespace) -> int:
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
     try:
-        write_stages(transform(proto, inputs, arguments.model), arguments.output)
+        front = transform(proto, inputs, arguments.model)
+        report["totals"] = {"constant_channels": front.constant_channels}
+        write_stages(front, arguments.output)
         stages = f"stages and certificate: {arguments.output}"
     except SiraError as error:
         stages = f"no integer stages: {error}"

@@ -155,7 +155,7 @@ def _compile(
         "model": name,
         "layers": layer_entries,
         "tensors": tensor_entries(front.loaded, front.loaded_ranges),
-        "totals": reports.totals(lowered, layer_entries, synthesis, whole),
+        "totals": reports.totals(lowered, layer_entries, synthesis, whole, front.constant_channels),
         "verification": reports.verification_report(verification),
         "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},
         "seconds": watch.seconds | _verify_seconds(verification),

@@ -57,6 +57,7 @@ class Front:
     canonical_ranges: Ranges
     aggregated: ir.Model
     thresholds: ir.Model
+    without_constants: ir.Model
     integer: ir.Model
     integer_ranges: Ranges
     bounds: Mapping[str, DatatypeBounds]
@@ -68,8 +69,14 @@ class Front:
             "02_canonical": self.canonical,
             "03_aggregated": self.aggregated,
             "04_thresholds": self.thresholds,
-            "05_accumulators": self.integer,
+            "05_constant_channels": self.without_constants,
+            "06_accumulators": self.integer,
         }
+
+    @property
+    def constant_channels(self) -> dict[str, list[int]]:
+        """The channels of quantized tensors that have no hardware, as they hold one value."""
+        return transforms.removed_channels(self.thresholds, self.without_constants)
 
 
 def transform(
@@ -92,14 +99,16 @@ def transform(
         thresholds = transforms.to_thresholds(canonical, canonical_ranges)
     with watch.stage("aggregate"):
         aggregated = transforms.aggregate(canonical, canonical_ranges)
+    with watch.stage("constant channels"):
+        without_constants = transforms.remove_constant_channels(thresholds, analyze(thresholds))
     with watch.stage("accumulators"):
-        integer_ranges = analyze(thresholds)
-        integer = transforms.annotate_accumulators(thresholds, integer_ranges)
+        integer_ranges = analyze(without_constants)
+        integer = transforms.annotate_accumulators(without_constants, integer_ranges)
         spec = inputs.get(g.name(loaded.graph.inputs[0]))
         bounds = datatype_bounds(canonical.graph, canonical_ranges, spec)
     return Front(
         proto, inputs, loaded, loaded_ranges, canonical, canonical_ranges, aggregated,
-        thresholds, integer, integer_ranges, bounds,
+        thresholds, without_constants, integer, integer_ranges, bounds,
     )  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def report(front: Front, synthesis: bool) -> dict[str, Any]:
     layers = lowered.dataflow.layers
     found = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
     entries = layer_reports(lowered, front.integer_ranges, front.bounds, found)
-    sums = totals(lowered, entries, found, result(900) if synthesis else None)
+    sums = totals(lowered, entries, found, result(900) if synthesis else None, {})
     assert sums["fifo_bits"] == fifo_bits(lowered) > 0
     return {
         "model": "a model",

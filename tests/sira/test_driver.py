@@ -33,7 +33,10 @@ VERIFICATION = {
     "tool", "samples", "mismatches", "oracle_mismatches", "thresholds_checked", "float32_ties",
     "cycles_first", "cycles_per_sample", "accuracy", "accuracy_original",
 }  # fmt: skip
-STAGES = ["01_loaded", "02_canonical", "03_aggregated", "04_thresholds", "05_accumulators"]
+STAGES = [
+    "01_loaded", "02_canonical", "03_aggregated", "04_thresholds", "05_constant_channels",
+    "06_accumulators",
+]  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -45,7 +48,7 @@ def test_everything_is_there(small_result: sira.Result) -> None:
     folder = small_result.directory
     assert {path.name for path in folder.iterdir()} == {
         "report.json", "report.md", "metadata.json", "stages", "rtl", "hls", "vivado",
-        "verification.npz",
+        "certificate.json.gz", "verification.npz",
     }  # fmt: skip
     assert [path.stem for path in sorted((folder / "stages").iterdir())] == STAGES
     # Nothing else beside it: the work folder is gone.
@@ -137,7 +140,7 @@ def annotations(path: Path) -> dict[str, str]:
 
 
 def test_the_last_stage_carries_datatypes(small_result: sira.Result) -> None:
-    found = annotations(small_result.directory / "stages" / "05_accumulators.onnx")
+    found = annotations(small_result.directory / "stages" / "06_accumulators.onnx")
     hidden, scores = (
         layer["accumulator"]
         for layer in small_result.report["layers"]
