@@ -19,8 +19,10 @@ from sira.oracle import Oracle
 from sira.scaled import ScaledInt
 
 HANDS = 6
-SEEDS = range(HANDS)
-SLOW_SEEDS = range(HANDS, 12 * HANDS)
+DECK = range(HANDS)
+"""The graphs of one deck, which together hold every step."""
+SEEDS = range(4 * HANDS)
+SLOW_SEEDS = range(4 * HANDS, 60 * HANDS)
 
 RELATIVE = 2.0**-36
 """Rounding of float64 allowed where a range is real, per unit of the largest operand: 2**16 ulps,
@@ -40,14 +42,15 @@ def integers_of(values: NDArray[np.float64], range_: ScaledInt) -> NDArray[np.in
     return found.astype(np.int64)
 
 
-def check(case: Case) -> tuple[set[str], set[str]]:
+def check(case: Case, decide: bool = True) -> tuple[set[str], set[str]]:
     """Every tensor of the graph: executed values in range, and integers equal to golden's.
 
+    Without ``decide`` the golden model is not run, only the ranges are compared.
     Returns the kinds of operators of the graph, and of those with an integer result.
     """
     model = prepare(case.proto)
     ranges = analyze(model, {"x": case.spec})
-    exact = golden.run(model, ranges, point(ranges, model, case.q))
+    exact = golden.run(model, ranges, point(ranges, model, case.q)) if decide else {}
     static = ranges.scaled(model.graph.inputs[0])
     assert static is not None
     executed = Oracle(case.proto).run(golden.decode(static, case.q))
@@ -58,7 +61,7 @@ def check(case: Case) -> tuple[set[str], set[str]]:
             name = g.name(output)
             if name not in executed:
                 continue
-            values, range_, found = executed[name], ranges[name], exact[name]
+            values, range_, found = executed[name], ranges[name], exact.get(name)
             where = f"{g.describe(node)} -> {name}"
             assert values.shape[1:] == g.shape(output), where
             kinds.add(node.op_type)
@@ -66,13 +69,17 @@ def check(case: Case) -> tuple[set[str], set[str]]:
                 case ScaledInt():
                     q = integers_of(values, range_)
                     assert ((range_.lo <= q) & (q <= range_.hi)).all(), where
+                    integer.add(node.op_type)
+                    if found is None:
+                        continue
                     assert isinstance(found, ScaledInt), where
                     assert np.array_equal(np.broadcast_to(found.lo, q.shape), q), where
-                    integer.add(node.op_type)
                 case Interval():
                     assert range_.reason, where
                     inside = (range_.lo - slack <= values) & (values <= range_.hi + slack)
                     assert inside.all(), where
+                    if found is None:
+                        continue
                     real = found.interval if isinstance(found, ScaledInt | Exact) else found
                     inside = (real.lo - slack <= values) & (values <= real.hi + slack)
                     assert inside.all(), where
@@ -83,19 +90,31 @@ def check(case: Case) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_executed_values_lie_in_their_ranges_and_integers_are_equal(seed: int) -> None:
-    kinds, _ = check(random_graph(seed, HANDS))
-    assert len(kinds) >= 10
+    kinds, integer = check(random_graph(seed, HANDS))
+    assert len(kinds) >= 12 and len(integer) >= 8
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ranges_where_half_of_the_quantizers_are_left_out(seed: int) -> None:
+    """Real ranges go through all kinds of operators; golden refuses some of these graphs."""
+    check(random_graph(seed, HANDS, skip=0.5), decide=False)
 
 
 def test_seeds_cover_the_operators() -> None:
     """All that the oracle can execute at this opset; the others have tests of their own."""
-    kinds = {node.op_type for seed in SEEDS for node in random_graph(seed, HANDS).proto.graph.node}
+    kinds = {node.op_type for seed in DECK for node in random_graph(seed, HANDS).proto.graph.node}
     others = {"FloatQuant", "Swish", "TopK", "Upsample", "XnorPopcountMatMul"}
     assert RULES.keys() - kinds == others
-    assert len(kinds) == 78
+    assert len(kinds) >= 78
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SLOW_SEEDS)
 def test_more_of_them(seed: int) -> None:
     check(random_graph(seed, HANDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SLOW_SEEDS)
+def test_more_of_them_with_fewer_quantizers(seed: int) -> None:
+    check(random_graph(seed, HANDS, skip=0.5), decide=False)

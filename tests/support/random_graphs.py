@@ -446,8 +446,11 @@ def deal(seed: int, hands: int) -> list[Step]:
     return [STEPS[i] for i in order[seed % hands :: hands]]
 
 
-def random_graph(seed: int, hands: int = 8, samples: int = 12) -> Case:
-    """A graph of all steps of one hand, with random and extreme samples."""
+def random_graph(seed: int, hands: int = 8, samples: int = 12, skip: float = 0.0) -> Case:
+    """A graph of all steps of one hand, with random and extreme samples.
+
+    ``skip``: how often a step has no quantizer behind it.
+    """
     rng = np.random.default_rng(seed)
     c, h, w = int(rng.integers(2, 5)), int(rng.integers(3, 7)), int(rng.integers(3, 7))
     net = Net((1, c, h, w), opset=OPSET)
@@ -457,7 +460,8 @@ def random_graph(seed: int, hands: int = 8, samples: int = 12) -> Case:
     x = quantizer(b, Tensor("x", (1, c, h, w)), exact=True)
     b.images.append(x)
     for step in deal(seed, hands):
-        x = quantizer(b, small(b, step(b, x)))
+        x = small(b, step(b, x))
+        x = x if rng.random() < skip else quantizer(b, x)
         b.images.append(x)
         x = b.images[-1] if rng.random() < 0.7 else b.images[int(rng.integers(len(b.images)))]
     outputs = [*(t.name for t in b.images[1:])]
