@@ -265,11 +265,14 @@ def _absorber(node: ir.Node, value: ir.Value, axis: int) -> Absorb | None:
         case "Add":
             column = (-1,) + (1,) * (len(shape) - 1 - axis)
             return lambda shift: _set(node, _number(node) + shift.reshape(column))
-        case "MultiThreshold":
+        case "MultiThreshold" if _number(node).dtype == np.int64:
             return lambda shift: _lower_thresholds(node, shift, axis)
         case "Mul":
             factor, pool = _number(node).reshape(-1), False
             if factor.size not in (1, shape[axis]):
+                return None
+            real = factor.dtype != np.int64  # of these only a bias behind it may be rounded
+            if real and any(n.op_type != "Add" for n in g.consumers(out)):
                 return None
         case "MaxPool" | "GlobalMaxPool":
             factor, pool = np.ones(1, np.int64), True

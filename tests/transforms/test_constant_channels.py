@@ -229,6 +229,20 @@ def test_a_sum_behind_a_layer_takes_no_shift() -> None:
     check(net, [[2]])
 
 
+def test_real_thresholds_take_no_shift() -> None:
+    """Behind a real factor a shift would be rounded, and integers could change."""
+    net = Net((1, 3))
+    net.quant(net.node("MatMul", dense(net, [0.0, 100, -100, 0]), weights(net, SECOND)), 1.0, 4)
+    before = thresholds(net)
+    last = [n for n in before.graph if n.op_type == "MultiThreshold"][-1]
+    steps = last.inputs[1]
+    assert steps is not None and steps.const_value is not None
+    steps.const_value = ir.Tensor(steps.const_value.numpy() + np.float32(0.1), name=steps.name)
+    after, found = removed(before)
+    assert found == [[2]]
+    same_integers(before, after, samples_of(before))
+
+
 def conv(net: Net, x: str, shape: tuple[int, ...], seed: int, **attributes: Any) -> str:
     rng = np.random.default_rng(seed)
     w = rng.integers(1, 4, shape) * rng.choice([-1, 1], shape)
