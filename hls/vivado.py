@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from hls.dataflow import Dataflow
-from hls.emit_rtl import axis_prefixes
+from hls.emit_rtl import axis_prefixes, identifiers
 from sira.errors import SiraError
 
 Backend = Literal["verilog", "hls", "both"]
@@ -63,7 +63,7 @@ def emit_vivado(
         )
     period = _period_ns(clock_mhz)
     inputs, outputs = (names.values() for names in axis_prefixes(dataflow))
-    ip_name = re.sub(r"\W", "_", dataflow.name, flags=re.ASCII)
+    ip_name = identifiers([dataflow.name])[dataflow.name]
     texts = {name: (_TCL / name).read_text() for name in ("README.md", *scripts(backend))}
     texts["settings.tcl"] = (
         "# What the scripts of this folder need to know about the design.\n"
@@ -103,7 +103,8 @@ def _with_tclsh(script: Path) -> str | None:
     if tclsh is None:
         return None
     command = [tclsh, str(_TCL / "stand_ins.tcl"), str(script)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout  # Else it is not a working Tcl.
 
 
 def _with_tkinter(script: Path) -> str | None:
@@ -111,7 +112,10 @@ def _with_tkinter(script: Path) -> str | None:
         import tkinter  # Missing in some builds of Python.
     except ImportError:
         return None
-    interpreter = tkinter.Tcl()
+    try:
+        interpreter = tkinter.Tcl()
+    except (RuntimeError, tkinter.TclError):  # Tcl's own library may be missing or another version.
+        return None
     interpreter.call("source", str(_TCL / "stand_ins.tcl"))
     return str(interpreter.call("report_script", str(script)))
 
