@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from math import gcd
+from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,7 @@ def _connect(dataflow: Dataflow, layers: Mapping[str, Layer]) -> Dataflow:
     ordered: list[Layer] = []
     edges: list[Edge] = []
     names = set(layers)
+    slowest = max((layer.cycles for layer in layers.values()), default=0)
     inserted: dict[str, list[Layer]] = {}
     for edge in dataflow.edges:
         source, target = edge.source, edge.target
@@ -160,8 +161,12 @@ def _connect(dataflow: Dataflow, layers: Mapping[str, Layer]) -> Dataflow:
         out = layers[source.layer].outputs[source.port]
         into = layers[target.layer].inputs[target.port]
         steps = [out.lanes, into.lanes]
-        if max(steps) % min(steps):  # neither divides the other: narrow first, then widen
-            steps = [out.lanes, gcd(*steps), into.lanes]
+        if max(steps) % min(steps):
+            # Neither divides the other: narrow first, then widen. Where so few lanes between would
+            # slow the design down, widen first: both divide the elements, so their lcm does too.
+            narrow = gcd(*steps)
+            between = narrow if out.elements // narrow <= slowest else lcm(*steps)
+            steps = [out.lanes, between, into.lanes]
         port = source
         for i, (have, want) in enumerate(pairwise(steps)):
             if have == want:

@@ -91,6 +91,26 @@ def test_every_pair_of_lanes_connects() -> None:
             assert np.array_equal(folded.execute({"in": frames})[Port("", "out")], expected)
 
 
+def test_width_converters_are_no_slower_than_the_layers() -> None:
+    rng = np.random.default_rng(2)
+    first = MatrixVector("first", rng.integers(-1, 2, (60, 64)), np.full(60, 64), 1, 8, 1, 1)
+    second = MatrixVector("second", rng.integers(-1, 2, (4, 60)), np.full(4, 9000), 8, 15, 1, 1)
+    ports = (Port("", "in"), Port("first", "in"), Port("first", "out"), Port("second", "in"))
+    ends = (*ports, Port("second", "out"), Port("", "out"))
+    edges = tuple(Edge(*pair) for pair in zip(ends[::2], ends[1::2], strict=True))
+    plain = Dataflow("test", (first, second), edges)
+    frames = rng.integers(0, 2, (5, 64))
+    expected = plain.execute({"in": frames})[Port("", "out")]
+    # 2 lanes to 15: by way of 1 lane would take 60 cycles.
+    factors = {"first": {"pe": 2, "simd": 64}, "second": {"pe": 2, "simd": 15}}
+    for chosen in (None, factors):
+        folded = fold(plain, 32, chosen)
+        connected(folded)
+        assert max(layer.cycles for layer in folded.layers) <= 32
+        assert np.array_equal(folded.execute({"in": frames})[Port("", "out")], expected)
+    assert [next(iter(layer.outputs.values())).lanes for layer in folded.layers] == [2, 30, 15, 2]
+
+
 def test_dimensions() -> None:
     found = {layer.name: dict(dimensions(layer)) for layer in network().layers}
     assert found["first"] == {"pe": 12, "simd": 20} and found["best"] == {"lanes": 10}
