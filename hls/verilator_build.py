@@ -118,10 +118,24 @@ def _check(done: subprocess.CompletedProcess[str], tool: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where compiled models are kept: ``$SIRA_CACHE``, else ``sira`` in the user's cache folder."""
-    if folder := os.environ.get("SIRA_CACHE"):
-        return Path(folder).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "sira"
+    """Where compiled models are kept: ``$SIRA_CACHE``, else ``sira`` in the user's cache folder.
+
+    It exists afterwards. Raises `SiraError` where nothing can be written there.
+    """
+    chosen = os.environ.get("SIRA_CACHE")
+    try:
+        folder = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sira")
+        folder = folder.expanduser().absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # Also finds read-only file systems.
+            return folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder.
+        raise SiraError(
+            "the folder for compiled models cannot be written",
+            where="SIRA_CACHE" if chosen else "the user's cache folder",
+            found=str(error),
+            remedy="set SIRA_CACHE to a folder that can",
+        ) from error
 
 
 @functools.cache
