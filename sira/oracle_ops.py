@@ -141,14 +141,16 @@ def _dequantize_linear(
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def _gelu(node: onnx.NodeProto, x: Value) -> Value:
-    if attribute(node, "approximate", b"none") == b"tanh":
-        inner = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    """x * (1 + erf(x / sqrt 2)) / 2, written so that the sum does not cancel where x < 0."""
+    if attribute(node, "approximate", b"none") == b"tanh":  # 1 + tanh(y) = 2 / (1 + exp(-2y))
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        result: Value = x / (1 + np.exp(-2 * inner))
     else:
-        inner = _erf(x / math.sqrt(2))
-    result: Value = x / 2 * (1 + inner)
+        result = x / 2 * _erfc(-x / math.sqrt(2))
     return result
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import mpmath
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import Net
 
 from sira.oracle import Oracle
 
@@ -319,3 +321,21 @@ def test_dequantize_linear_keeps_large_integers() -> None:
     ]
     oracle = Oracle(model(nodes, (1, 2), {"w": weight, "s": 0.5}))
     assert oracle.constants["d"].tolist() == [(2**24 + 1) / 2, -(2.0**30)]
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_keeps_its_sign_far_below_zero(approximate: str) -> None:
+    """1 + erf(-9 / sqrt 2) is 0 in float64, but Gelu(-9) is not."""
+    net = Net((1, 4), opset=20)
+    name = net.node("Gelu", "x", approximate=approximate)
+    x = np.array([[[-9.0, -6.0, -0.5, 3.0]]])
+    found = Oracle(net.proto()).run(x)[name].ravel()
+    with mpmath.workdps(50):
+        for value, y in zip(x.ravel().tolist(), found.tolist(), strict=True):
+            v = mpmath.mpf(value)
+            if approximate == "tanh":
+                inner = mpmath.sqrt(2 / mpmath.pi) * (v + mpmath.mpf(0.044715) * v**3)
+                exact = v / 2 * (1 + mpmath.tanh(inner))
+            else:
+                exact = v / 2 * mpmath.erfc(-v / mpmath.sqrt(2))
+            assert abs(mpmath.mpf(y) - exact) <= abs(exact) * mpmath.mpf(2) ** -44
