@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,21 @@ from sira import golden
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.errors import SiraError
+from sira.interval import Interval
+from sira.ops import Arg, rule_of
+from sira.scaled import Ints, ScaledInt
+from sira.tail import settle
+
+_LARGEST = 64
+"""Where a quantizer is taken to saturate: inputs of 2 to this power."""
+
+_BISECTIONS = 32
+
+_OCTAVES = 12
+"""How far the log-uniform samples reach down from the largest."""
+
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What damaged, cut off, encrypted or unusually compressed archives raise."""
 
 Samples = dict[str, NDArray[Any]]
 """``x`` (samples, *input shape) float32, and where known labels ``y`` (samples,)."""
@@ -32,18 +49,71 @@ def draw(model: ir.Model, ranges: Ranges, count: int, seed: int = 0) -> Samples:
             q[i] = end[i]
         return {"x": golden.decode(range_, q).astype(np.float32)}
     # The model quantizes its input itself: go a little beyond what its quantizer can tell apart.
+    # Every other sample is log-uniform, for what is much finer in some channels than in others.
     computed = (v for n in model.graph if g.dynamic_inputs(n) for v in n.outputs)
-    first = next((r for v in computed if (r := ranges.scaled(v)) is not None), None)
+    first = next((v for v in computed if ranges.scaled(v) is not None), None)
     if first is None:
         raise SiraError(
             "nothing in the model quantizes its input",
             where=f"input {g.name(value)}",
             remedy="declare the input with --input",
         )
-    reach = first.interval
-    low, high = float(reach.lo.min()), float(reach.hi.max())
+    low, high = _reach(model, ranges, first)
     margin = 0.05 * (high - low)
-    return {"x": generator.uniform(low - margin, high + margin, shape).astype(np.float32)}
+    low, high = low - margin, high + margin
+    x = generator.uniform(low, high, shape)
+    fine = max(-low, high) * np.exp2(generator.uniform(-_OCTAVES, 0, shape))
+    fine *= generator.choice((-1, 1), shape)
+    fine = np.where((fine < low) | (fine > high), -fine, fine)
+    x[1::2] = np.clip(fine, low, high)[1::2]
+    return {"x": x.astype(np.float32)}
+
+
+def _reach(model: ir.Model, ranges: Ranges, quantized: ir.Value) -> tuple[float, float]:
+    """The inputs between which a quantizer does not saturate, all elements of the input alike."""
+    range_, node = ranges.scaled(quantized), quantized.producer()
+    assert range_ is not None and node is not None
+    otherwise = float(range_.interval.lo.min()), float(range_.interval.hi.max())
+    if rule_of(node).kind != "quantizer":
+        return otherwise
+
+    def q(x: float) -> bytes:
+        return _quantize(model, ranges, quantized, x).tobytes()
+
+    limit = 2.0**_LARGEST
+    below, above = q(-limit), q(limit)
+    if below == above:  # No function that rises or falls.
+        return otherwise
+    while limit > 2.0**-_LARGEST and (q(-limit / 2), q(limit / 2)) == (below, above):
+        limit /= 2
+    low = _last(lambda t: q(t) == below, -limit, limit)
+    high = _last(lambda t: q(t) == above, limit, -limit)
+    return min(low, high), max(low, high)
+
+
+def _last(holds: Callable[[float], bool], start: float, end: float) -> float:
+    """About the last point on the way from ``start``, where it holds, to ``end``, where not."""
+    for _ in range(_BISECTIONS):
+        middle = (start + end) / 2
+        start, end = (middle, end) if holds(middle) else (start, middle)
+    return start
+
+
+def _quantize(model: ir.Model, ranges: Ranges, quantized: ir.Value, x: float) -> Ints:
+    """The first integers of the model for an input full of ``x``, up to the rounding of float64."""
+    (value,) = model.graph.inputs
+    values: dict[ir.Value, Arg] = {value: Interval.point(np.full((1, *g.shape(value)), x))}
+    for node in model.graph:
+        if not g.dynamic_inputs(node):
+            continue
+        arguments = [None if v is None else values.get(v, ranges[v]) for v in node.inputs]
+        results = rule_of(node).evaluate(node, arguments)
+        values |= {v: settle(r, ranges[v]) for v, r in zip(node.outputs, results, strict=False)}
+        if quantized in values:
+            break
+    found = values[quantized]
+    assert isinstance(found, ScaledInt)
+    return found.lo
 
 
 def read(path: Path, shape: tuple[int, ...], count: int | None) -> Samples:
@@ -52,7 +122,7 @@ def read(path: Path, shape: tuple[int, ...], count: int | None) -> Samples:
     try:
         with zipfile.ZipFile(path), np.load(path) as data:
             found = {k: np.asarray(data[k]) for k in ("x", "y") if k in data}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise SiraError(
             "cannot be read",
             where=where,
