@@ -20,7 +20,7 @@ from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Interval
 from sira.load import annotation
-from sira.ops import Arg, Constant, rule_of
+from sira.ops import Arg, Constant, malformed, rule_of
 from sira.scaled import ScaledInt, Value
 
 RANGE = "sira.range"
@@ -52,6 +52,12 @@ def analyze(model: ir.Model, inputs: Mapping[str, InputSpec] | None = None) -> R
     ``inputs`` declares what the host sends; without a declaration an input's annotation counts,
     and an input that the model itself quantizes may be any real number.
     """
+    names = [g.name(v) for v in model.graph.inputs]
+    for name in inputs or {}:
+        if name not in names:
+            raise SiraError(
+                "no such input", where=f"--input {name}=...", expected=" | ".join(names), found=name
+            )
     ranges: dict[str, Arg] = constants(model.graph)
     for value in model.graph.inputs:
         ranges[g.name(value)] = input_range(value, (inputs or {}).get(g.name(value)))
@@ -76,7 +82,8 @@ def evaluate_node(node: ir.Node, arguments: list[Arg | None]) -> list[Arg]:
             found=", ".join(g.name(v) for v in g.dynamic_inputs(node)),
             remedy="export the model with static quantization",
         )
-    results = rule.evaluate(node, arguments)
+    with malformed(node):
+        results = rule.evaluate(node, arguments)
     if all(a is None or isinstance(a, Constant) for a in arguments):
         return [_as_constant(node, r) for r in results]
     return [_with_reason(node, r, arguments) for r in results]

@@ -305,13 +305,17 @@ def _fresh(index: int, shape: tuple[int, ...]) -> Ints:
     return (index << 40) + np.arange(1, int(np.prod(shape)) + 1).reshape(shape)
 
 
+_LAYOUTS = {2: "NC", 3: "NWC", 4: "NCHW"}
+"""What MultiThreshold assumes of a tensor without a data_layout."""
+
+
 def _count(node: onnx.NodeProto, thresholds: Ints, rank: int) -> Callable[[Ints], Ints] | None:
     """The function that counts the thresholds reached and adds a constant."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     base = float(attributes.get("out_bias", 0.0))
     if attributes.get("out_scale", 1.0) != 1 or not base.is_integer():
         return None
-    layout = attributes.get("data_layout", b"").decode() or "NCHW"[:rank]
+    layout = attributes.get("data_layout", b"").decode() or _LAYOUTS.get(rank, "NC")
     steps = thresholds.reshape(
         len(thresholds), *(1,) * (rank - 1 - layout.index("C")), thresholds.shape[1]
     )

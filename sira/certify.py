@@ -15,7 +15,8 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.certificate import FORMAT, entry
-from sira.certificate_model import declared, layers
+from sira.certificate_model import Layer, Rejected, declared, layers
+from sira.errors import SiraError
 from sira.scaled import ScaledInt
 
 
@@ -27,7 +28,7 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
     proto = onnx.load_model_from_string(model_bytes)
     values = {g.name(v): v for node in model.graph for v in node.outputs}
     claims = []
-    for layer in layers(proto):
+    for layer in _layers(proto):
         claim = entry(layer)
         found = ranges.scaled(values[layer.tensor])
         assert isinstance(found, ScaledInt)
@@ -45,6 +46,15 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
         "inputs": {v.name: list(declared(v)) for v in proto.graph.input},
         "layers": claims,
     }
+
+
+def _layers(proto: onnx.ModelProto) -> list[Layer]:
+    try:
+        return list(layers(proto))
+    except Rejected as error:
+        raise SiraError(
+            "no certificate can be written", where="stages", found=str(error)
+        ) from error
 
 
 def write(path: Path, contents: dict[str, Any]) -> None:

@@ -24,4 +24,7 @@ def analyze(
     `Interval` with the reason why the tensor has no integers.
     """
     proto = read(model) if isinstance(model, str | Path) else model
-    return analyze_graph(prepare(proto), parse_specs(inputs or {}))
+    return analyze_graph(
+        prepare(proto, str(model) if isinstance(model, str | Path) else "model"),
+        parse_specs(inputs or {}),
+    )

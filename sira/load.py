@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.ops import RULES, rule_of
+from sira.ops import RULES, malformed, rule_of
 
 _CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 
@@ -170,7 +170,16 @@ def _check_tensors(graph: onnx.GraphProto) -> None:
 
 def _check_constants(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
-        contents = numpy_helper.to_array(tensor)
+        try:
+            contents = numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as error:
+            raise SiraError(
+                "a constant is damaged",
+                where=f"initializer {tensor.name}",
+                expected="as much data as its shape needs",
+                found=" ".join(str(error).split()),
+                remedy="export the model again",
+            ) from error
         if contents.dtype.kind == "f" and not np.isfinite(contents).all():
             reader = next((n for n in graph.node if tensor.name in n.input), None)
             raise SiraError(
@@ -219,14 +228,18 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
             continue
         constants = [g.array(v) for v in node.inputs]
         kind = RULES[node.op_type].kind if node.op_type in RULES else "other"
-        if all(v is None or v.const_value is not None for v in node.inputs) and (
-            kind != "quantizer" and node.op_type != "DequantizeLinear"
+        if (
+            node.inputs
+            and all(v is None or v.const_value is not None for v in node.inputs)
+            and (kind != "quantizer" and node.op_type != "DequantizeLinear")
         ):
             _replace(graph, node, _execute(node, constants))
             continue
         rule = rule_of(node)
         shapes = [() if v is None else g.shape(v) for v in node.inputs]
-        for output, shape in zip(node.outputs, rule.shapes(node, shapes, constants), strict=False):
+        with malformed(node):
+            found = rule.shapes(node, shapes, constants)
+        for output, shape in zip(node.outputs, found, strict=False):
             output.shape = ir.Shape(shape)
             output.dtype = _dtype(node, output)
 
@@ -302,7 +315,15 @@ def _execute(node: ir.Node, inputs: list[NDArray[Any] | None]) -> list[NDArray[A
         raise SiraError(
             "cannot compute a constant", where=g.describe(node), found=str(error)
         ) from error
-    return [np.asarray(context[name]) for name in outputs]
+    results = [np.asarray(context[name]) for name in outputs]
+    if any(r.dtype.kind == "f" and not np.isfinite(r).all() for r in results):
+        raise SiraError(
+            "a constant is NaN or infinity",
+            where=g.describe(node),
+            expected="finite numbers",
+            remedy="train or export the model again",
+        )
+    return results
 
 
 def _replace(graph: ir.Graph, node: ir.Node, contents: list[NDArray[Any]]) -> None:

@@ -59,8 +59,8 @@ def _mac(node: ir.Node, ranges: Ranges, bounds: DatatypeBounds | None) -> Json:
         return entry
     shape = g.shape(node.outputs[0])
     n = shape[-1] if node.op_type in ("MatMul", "Gemm") else shape[1]
-    span = int((x_range.hi - x_range.lo).max())
-    window = int((out.hi - out.lo).max()).bit_length()
+    span = _span(x_range)
+    window = _span(out).bit_length()
     return entry | {
         "k": bounds.k,
         "n": n,
@@ -72,6 +72,15 @@ def _mac(node: ir.Node, ranges: Ranges, bounds: DatatypeBounds | None) -> Json:
         },
         "accumulator": accumulator_entry(out, n, window, bounds),
     }
+
+
+def _span(range_: ScaledInt) -> int:
+    """The largest ``hi - lo``, which may need 64 bits."""
+    ends = np.broadcast_arrays(range_.lo, range_.hi)
+    if max(-int(ends[0].min()), int(ends[1].max())) < 2**62:
+        return int((ends[1] - ends[0]).max())
+    lo, hi = (end.reshape(-1).tolist() for end in ends)
+    return max(int(b) - int(a) for a, b in zip(lo, hi, strict=True))
 
 
 def accumulator_entry(range_: ScaledInt, n: int, register: int, bounds: DatatypeBounds) -> Json:
@@ -105,7 +114,7 @@ def _tensor(value: ir.Value, ranges: Ranges) -> Json:
     match range_:
         case ScaledInt():
             lo, hi = int(range_.lo.min()), int(range_.hi.max())
-            span = int((range_.hi - range_.lo).max())
+            span = _span(range_)
             entry |= {
                 "integer": True,
                 "lo": lo,

@@ -45,7 +45,7 @@ def _elementwise(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
     new = {affine: value}
     for node in nodes[:-1]:
         new[node.outputs[0]] = _copy(graph, node, new)
-    return _quantize(graph, nodes[-1], new[nodes[-1].inputs[0]])  # type: ignore[index]
+    return _quantize(graph, nodes[-1], new[g.dynamic_inputs(nodes[-1])[0]])
 
 
 def _real(graph: IntegerGraph, value: ir.Value) -> ir.Value:
@@ -130,6 +130,7 @@ def _quantize(graph: IntegerGraph, node: ir.Node, x: ir.Value) -> ir.Value:
             "Cast", [x], graph.name(out), shape, attributes={"to": int(ir.DataType.FLOAT)}
         )
     range_ = graph.scaled(out)
+    inputs: list[ir.Value | None]
     if node.op_type in ("Quant", "IntQuant"):
         one = b.constant(f"{name}_one", float32(1))
         zero, bits = (b.constant(g.name(v), g.array(v)) for v in node.inputs[2:4])  # type: ignore[arg-type]
@@ -138,8 +139,8 @@ def _quantize(graph: IntegerGraph, node: ir.Node, x: ir.Value) -> ir.Value:
     elif node.op_type == "BipolarQuant":
         inputs = [x, b.constant(f"{name}_one", float32(1))]
         scale_factor = np.asarray(2.0)
-    else:  # MultiThreshold and Clip keep their own scale
-        inputs = [x, *(b.constant(g.name(v), g.array(v)) for v in node.inputs[1:] if v is not None)]  # type: ignore[arg-type]
+    else:  # MultiThreshold, Clip and other functions on a lattice keep their own scale
+        inputs = [None if v is None else _parameter(graph, v) or x for v in node.inputs]
         scale_factor = range_.scale_float
     # QONNX's Quant puts out float32 whatever it gets; the others keep the type of their operand.
     dtype = ir.DataType.FLOAT if node.op_type in ("Quant", "IntQuant") else _DOUBLE
@@ -157,6 +158,15 @@ def _quantize(graph: IntegerGraph, node: ir.Node, x: ir.Value) -> ir.Value:
         to = {"to": int(ir.DataType.FLOAT)}
         result = b.node("Cast", [result], f"{name}_float", shape, attributes=to)
     return _undo(graph, out, result, range_, scale_factor)
+
+
+def _parameter(graph: IntegerGraph, value: ir.Value) -> ir.Value | None:
+    """A constant operand in float64 where it is real; None for a computed one."""
+    contents = g.array(value)
+    if contents is None:
+        return None
+    real = contents.astype(np.float64) if contents.dtype.kind == "f" else contents
+    return graph.b.constant(g.name(value), real)
 
 
 def _undo(

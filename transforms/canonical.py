@@ -57,13 +57,16 @@ def _rewrite(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> list[i
 
 def _gemm(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:
     name, shape = g.name(node.outputs[0]), g.shape(node.outputs[0])
-    weights = inputs[1]
+    x, weights = inputs[:2]
+    transposed = {"perm": (1, 0)}
+    if g.attribute(node, "transA", 0):
+        assert node.inputs[0] is not None
+        m_k = g.shape(node.inputs[0])[::-1]
+        x = b.node("Transpose", [x], f"{name}_operand", m_k, attributes=transposed)
     if g.attribute(node, "transB", 0):
         assert node.inputs[1] is not None
         k_n = g.shape(node.inputs[1])[::-1]
-        weights = b.node(
-            "Transpose", [weights], f"{name}_weights", k_n, attributes={"perm": (1, 0)}
-        )
+        weights = b.node("Transpose", [weights], f"{name}_weights", k_n, attributes=transposed)
     steps = []
     if (alpha := g.attribute(node, "alpha", 1.0)) != 1.0:
         steps.append(("Mul", b.constant(f"{name}_alpha", float32(alpha))))
@@ -74,7 +77,7 @@ def _gemm(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:
             bias = b.node("Mul", [bias, factor], f"{name}_bias", g.shape(bias))
         steps.append(("Add", bias))
     result = b.node(
-        "MatMul", [inputs[0], weights], f"{name}_matmul" if steps else name, shape, name=node.name
+        "MatMul", [x, weights], f"{name}_matmul" if steps else name, shape, name=node.name
     )
     for i, (op_type, operand) in enumerate(steps):
         target = name if i == len(steps) - 1 else f"{name}_scaled"

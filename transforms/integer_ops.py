@@ -95,7 +95,8 @@ def _conv(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     groups = int(g.attribute(node, "group", 1))
     conv = integer_conv(graph.scaled(x), weights, groups, window_of(node, weights))
     assert isinstance(conv, IntegerConv)
-    u, sign = graph.signed_core(x)
+    shifted = conv.zero is not None and bool(conv.zero.any())
+    u, sign = (graph.core(x), np.asarray(1)) if shifted else graph.signed_core(x)
     matrix = conv.weights
     if (sign != 1).any():  # a channel's sign goes into the weights that read it
         per_channel = np.broadcast_to(sign, (1, *g.shape(x)[1:]))[0]
@@ -104,9 +105,9 @@ def _conv(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
         by_group = np.repeat(flat[:, 0].reshape(groups, -1), len(matrix) // groups, axis=0)
         matrix = matrix * by_group.reshape(*matrix.shape[:2], *(1,) * (matrix.ndim - 2))
     b, name = graph.b, g.name(value)
-    if conv.zero is not None and conv.zero.any():  # so that padding with 0 pads with real zero
+    if shifted:  # so that padding with 0 pads with real zero
+        assert conv.zero is not None
         shift = whole(-conv.zero.reshape((-1,) + (1,) * (matrix.ndim - 2)))
-        assert (sign == 1).all()
         u = b.node("Add", [u, b.constant(f"{name}_zero", shift)], f"{name}_shifted", g.shape(x))
     kind = weights_type(matrix, int(matrix.min()), int(matrix.max()))
     constant = b.constant(f"{name}_weights", whole(matrix), kind)
@@ -158,7 +159,12 @@ def _pooled_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: Sca
     shape, own = g.shape(x), graph.scaled(x)
     kernel = tuple(g.attribute(node, "kernel_shape", shape[2:]))
     count = int(np.prod(kernel))
-    plain = not any(g.attribute(node, "pads", ())) and not g.attribute(node, "ceil_mode", 0)
+    plain = (
+        not any(g.attribute(node, "pads", ()))
+        and not g.attribute(node, "ceil_mode", 0)
+        and g.attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and set(g.attribute(node, "dilations", ())) <= {1}
+    )
     averaged = divide(own.scale, Exact.of(count))
     if not plain or not _same(averaged, range_.scale):
         raise SiraError(

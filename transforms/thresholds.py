@@ -73,8 +73,9 @@ def _multithreshold(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
         "out_scale": 1.0,
         "out_bias": float(steps.base),
     }
-    if steps.axis != 1:
-        attributes["data_layout"] = {2: "NC", 3: "NWC", 4: "NHWC"}[len(shape)]
+    layout = {(3, 1): "NCW", (3, 2): "NWC", (4, 3): "NHWC"}.get((len(shape), steps.axis))
+    if layout:  # otherwise axis 1, which is the default
+        attributes["data_layout"] = layout
     return b.node(
         "MultiThreshold",
         [value, thresholds],

@@ -21,7 +21,7 @@ from sira.ops.base import (
     register,
     same_shape,
 )
-from sira.scaled import ONE, ZERO, Ints, ScaledInt, Value
+from sira.scaled import INT64_MAX, ONE, ZERO, Ints, ScaledInt, Value, too_wide
 
 _MAX_MULTIPLE = 2**16
 """Integer multiples up to this size count as a small ratio of two scales."""
@@ -47,7 +47,7 @@ def _add(node: ir.Node, args: Args) -> list[Arg]:
         return [affine(b, ONE, a.real)]
     if _same(node):
         return [affine(a, Exact.of(2), ZERO)]
-    return [_add_dynamic(a, b)]
+    return [_add_dynamic(a, b, g.describe(node))]
 
 
 def _sub(node: ir.Node, args: Args) -> list[Arg]:
@@ -58,7 +58,7 @@ def _sub(node: ir.Node, args: Args) -> list[Arg]:
         return [affine(b, -ONE, a.real)]
     if _same(node):
         return [affine(a, ZERO, ZERO)]
-    return [_add_dynamic(a, affine(b, -ONE, ZERO))]
+    return [_add_dynamic(a, affine(b, -ONE, ZERO), g.describe(node))]
 
 
 def _mul(node: ir.Node, args: Args) -> list[Arg]:
@@ -98,10 +98,10 @@ def _neg(node: ir.Node, args: Args) -> list[Arg]:
     return [affine(args[0], -ONE, ZERO)]
 
 
-def _add_dynamic(a: Arg, b: Arg) -> Value:
+def _add_dynamic(a: Arg, b: Arg, where: str) -> Value:
     """Sum of two computed tensors: integer where the scales are in a ratio of small integers."""
     if isinstance(a, ScaledInt) and isinstance(b, ScaledInt):
-        summed = _add_scaled(a, b)
+        summed = _add_scaled(a, b, where)
         if summed is not None:
             return summed
     x, y = numbers(a), numbers(b)
@@ -111,7 +111,12 @@ def _add_dynamic(a: Arg, b: Arg) -> Value:
     return (x + y).because("a sum whose scales are in no ratio of small integers")
 
 
-def _add_scaled(a: ScaledInt, b: ScaledInt) -> ScaledInt | None:
+def _reach(x: ScaledInt) -> int:
+    """The largest magnitude of its integers."""
+    return max(int(x.hi.max()), -int(x.lo.min()), 0)
+
+
+def _add_scaled(a: ScaledInt, b: ScaledInt, where: str) -> ScaledInt | None:
     if not isinstance(a.scale, Exact) or not isinstance(b.scale, Exact):
         return None
     if not isinstance(a.bias, Exact) or not isinstance(b.bias, Exact):
@@ -121,6 +126,9 @@ def _add_scaled(a: ScaledInt, b: ScaledInt) -> ScaledInt | None:
     if n > _MAX_MULTIPLE or any(r * n > _MAX_MULTIPLE for r in ratio.values.ravel()):
         return None
     m = np.asarray(ratio.values * n).astype(np.int64)  # a single Fraction is no array
+    reach = sum(_reach(v) * int(np.max(k)) for v, k in ((a, m), (b, np.asarray(n))))
+    if reach > INT64_MAX:
+        raise too_wide(where, reach)
     return ScaledInt.of(
         a.lo * m + b.lo * n, a.hi * m + b.hi * n, b.scale / Exact.of(n), a.bias + b.bias
     )

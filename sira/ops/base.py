@@ -8,7 +8,8 @@ Values may carry further leading axes, one for the samples or points that are ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -131,6 +132,22 @@ def rule_of(node: ir.Node) -> OpRule:
             remedy="rewrite the model without it, or cut the model in front of it",
         )
     return rule
+
+
+@contextmanager
+def malformed(node: ir.Node) -> Iterator[None]:
+    """Turn what a rule stumbles over in a malformed node into one line for the user."""
+    try:
+        yield
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise SiraError(
+            "the node is malformed",
+            where=g.describe(node),
+            expected="inputs and attributes as its operator defines them",
+            found=f"{type(error).__name__}: {text}",
+            remedy="export the model again",
+        ) from error
 
 
 def same_shape(

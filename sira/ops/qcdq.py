@@ -61,6 +61,13 @@ def _quantize(node: ir.Node, args: Args) -> list[Arg]:
     scale = _parameter(node, args[1], 1)
     zero = _parameter(node, args[2] if len(args) > 2 else None, 0)
     low, high = storage_range(node)
+    if (scale.signs() <= 0).any():
+        raise SiraError(
+            "a quantizer's scale must be positive",
+            where=g.describe(node),
+            expected="scale > 0",
+            found=str(min(float(s) for s in scale.values.ravel())),
+        )
     assert args[0] is not None
     x = numbers(args[0])
     z = zero.values.astype(np.int64)
@@ -95,5 +102,9 @@ def _rising(node: ir.Node, args: Args) -> Ints:
     return np.asarray(1)
 
 
+def _sign_of_scale(node: ir.Node, args: Args) -> Ints:
+    return _parameter(node, args[1], 1).signs()
+
+
 register("QuantizeLinear", rule=OpRule("quantizer", _quantize, first_shape, _rising))
-register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, first_shape, _rising))
+register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, first_shape, _sign_of_scale))

@@ -337,13 +337,14 @@ def test_command_line(files: tuple[str, str], capsys: pytest.CaptureFixture[str]
         (b"{", 2),
         (b"[]", 2),
         (b"\xff\xfe", 2),
-        (gzip.compress(b"{}")[:-9], 2),
+        (gzip.compress(b"{}", mtime=0)[:-9], 2),
         (b"\x1f\x8b\x08garbage of some length", 2),
         (gzip.compress(b"{}", mtime=0)[:12] + b"\xff\xff\xff\xff" * 4, 2),
         (b"{}", 1),
         (b'{"layers": []}', 1),
         (b'{"format": 1, "format": 2}', 1),
     ],
+    ids=range(10),
 )
 def test_unreadable_certificates(
     files: tuple[str, str], content: bytes, status: int, capsys: pytest.CaptureFixture[str]
