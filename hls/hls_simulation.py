@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from hls.dataflow import Dataflow, Ints, Stream
 from hls.emit_hls import LIBRARY
 from hls.emit_rtl import stream_bytes
-from hls.verilator import cache_folder
+from hls.verilator import SimulationError
+from hls.verilator_build import cache_folder, compiler
 from sira.errors import SiraError
 
 _SIMULATION = LIBRARY / "sim"
@@ -43,17 +43,6 @@ def ap_types() -> Path:
     return Path(package.origin).parent / "codegen/hls/source/ap_types/include"
 
 
-def _compiler() -> str:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        raise SiraError(
-            "g++ was not found",
-            expected="g++ on PATH, to compile the simulation",
-            remedy="install it, for example with `apt-get install g++`",
-        )
-    return compiler
-
-
 def _content_hash(files: list[Path], *words: str) -> str:
     digest = hashlib.sha256("\0".join(words).encode())
     for file in files:
@@ -63,10 +52,9 @@ def _content_hash(files: list[Path], *words: str) -> str:
 
 def compile_hls(directory: Path) -> Path:
     """Compile an emitted folder into a shared object, unless the cache has it; returns its path."""
-    compiler = _compiler()
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True).stdout
     sources = sorted(directory.glob("*.?pp")) + sorted(_SIMULATION.iterdir())
-    library = cache_folder() / "hls" / f"{_content_hash(sources, compiler, version, *_FLAGS)}.so"
+    library = cache_folder() / "hls" / f"{_content_hash(sources, compiler(), version, *_FLAGS)}.so"
     if library.exists():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +64,7 @@ def compile_hls(directory: Path) -> Path:
         include = [f"-I{directory}", f"-I{_SIMULATION}", "-isystem", str(ap_types())]
         source = str(_SIMULATION / "simulate.cpp")
         done = subprocess.run(
-            [compiler, *_FLAGS, *include, "-o", str(output), source],
+            [compiler(), *_FLAGS, *include, "-o", str(output), source],
             capture_output=True,
             text=True,
         )
@@ -115,7 +103,8 @@ def simulate_hls_ports(
     """Run frames of counts (n, elements), by input port, through the emitted folder's C++.
 
     The emitted ``directory`` must be that of ``dataflow``. Returns the counts by output port.
-    Raises `SiraError` if g++ is missing or a layer takes or gives a wrong number of beats.
+    Raises `SimulationError` if a layer takes or gives a wrong number of beats, or marks the last
+    wrongly, and `SiraError` if there is no compiler or it refuses the sources.
     """
     library = ctypes.CDLL(str(compile_hls(directory)))
     count = len(next(iter(inputs.values())))
@@ -135,12 +124,7 @@ def simulate_hls_ports(
         ctypes.c_int(_MESSAGE_BYTES),
     )
     if failed:
-        raise SiraError(
-            "the simulation of the HLS C++ stopped",
-            where=str(directory),
-            found=message.value.decode(),
-            remedy="the folder must be as it was written; compile the model again",
-        )
+        raise SimulationError(f"the HLS C++ stopped: {message.value.decode()}")
     results = data[len(dataflow.inputs) :]
     return {
         name: _unpack(result, stream)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from small_net import small_network
 
 from hls import verilator
 from hls.dataflow import Dataflow, Layer
+from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
 from hls.layers import MatrixVector, Thresholding
 from hls.lower import Lowered
@@ -162,3 +165,18 @@ def test_accuracy_is_not_claimed_for_wrong_hardware(
     wrong = verify(changed, labelled, rtl=None, hls=None)
     assert wrong.accuracy is None
     assert wrong.accuracy_original == right.accuracy_original
+
+
+def test_missing_beats_of_the_hls_design_are_a_mismatch(
+    small: Subject, samples: dict[str, Any], tmp_path: Path
+) -> None:
+    emit_hls(small.lowered.dataflow, tmp_path)
+    source = tmp_path / "accelerator.cpp"
+    text = source.read_text()
+    damaged = re.sub(r"to_axi_stream<\d+,", "to_axi_stream<3,", text)
+    assert damaged != text
+    source.write_text(damaged)
+    verification = verify(small, samples, rtl=None, hls=tmp_path)
+    assert failed(verification) == {"HLS C++ under g++"} and not verification.passed
+    (check,) = (c for c in verification.checks if c.name == "HLS C++ under g++")
+    assert "the HLS C++ stopped: " in check.detail
