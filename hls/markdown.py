@@ -7,18 +7,21 @@ from typing import Any
 Json = dict[str, Any]
 
 
+def _simulated_cycles(verification: Json | None) -> str:
+    """Of one sample there is the latency alone."""
+    if not verification or not verification["cycles_first"]:
+        return ""
+    each, first = verification["cycles_per_sample"], verification["cycles_first"]
+    return ("" if each is None else f", {each:g} simulated") + f", {first} to the first output"
+
+
 def markdown(report: Json) -> str:
     """The report for people."""
     lines = [f"# {report['model']}", ""]
     t, v = report["totals"], report["verification"]
     saved = t["accumulator_bits_weights_datatype"] - t["accumulator_bits_window"]
     lines += [
-        f"- {t['cycles']} cycles a frame at most in one layer"
-        + (
-            f", {v['cycles_per_sample']:g} simulated, {v['cycles_first']} to the first output"
-            if v and v["cycles_first"]
-            else ""
-        ),
+        f"- {t['cycles']} cycles a frame at most in one layer" + _simulated_cycles(v),
         f"- accumulators: {t['accumulator_bits_window']} bits over all channels, "
         f"{t['accumulator_bits']} as built, {t['accumulator_bits_weights_datatype']} from exact "
         f"weights and datatypes ({saved} saved), {t['accumulator_bits_datatype']} from datatypes",

@@ -150,14 +150,17 @@ class SimulationResult:
         return max(int(done[0]) for done in self.completed.values())
 
     @property
-    def cycles_per_frame(self) -> float:
-        """Mean distance of frames in the later half of the run, where the pipeline is full."""
+    def cycles_per_frame(self) -> float | None:
+        """Mean distance of frames in the later half of the run, where the pipeline is full.
+
+        None for fewer than two frames: there is no distance.
+        """
+        if any(len(done) < 2 for done in self.completed.values()):
+            return None
         return max(_distance(done) for done in self.completed.values())
 
 
 def _distance(completed: Ints) -> float:
-    if len(completed) < 2:
-        return float(completed[0])
     half = len(completed) // 2
     start = min(half, len(completed) - 2)
     return float(completed[-1] - completed[start]) / (len(completed) - 1 - start)

@@ -193,8 +193,11 @@ def test_a_slow_layer_is_no_deadlock(chain):
 
 def test_one_frame_and_no_frame(network):
     simulator, _, frames, expected = network
-    np.testing.assert_array_equal(simulator.run(frames[:1]).outputs, expected[:1])
-    assert simulator.run(frames[:0]).outputs.shape == (0, 1)
+    one, none = simulator.run(frames[:1]), simulator.run(frames[:0])
+    np.testing.assert_array_equal(one.outputs, expected[:1])
+    assert none.outputs.shape == (0, 1)
+    assert one.cycles_per_frame is None and none.cycles_per_frame is None
+    assert one.first_cycles == one.cycles
 
 
 def test_a_missing_beat_is_noticed(network):
