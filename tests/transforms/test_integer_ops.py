@@ -159,3 +159,39 @@ def test_products_of_two_computed_tensors_are_refused() -> None:
     canonical = to_canonical(net.model())
     with pytest.raises(SiraError, match="only a computed tensor times one constant matrix"):
         to_thresholds(canonical, analyze(canonical))
+
+
+def test_thresholds_of_a_one_dimensional_convolution() -> None:
+    """As many channels as positions: rows on the wrong axis would go unnoticed by shapes."""
+    net = Net((1, 2, 5))
+    hidden = net.node("Conv", net.quant("x", 0.25, 4), weights(net, 3, 2, 3))
+    net.quant(normalized(net, hidden, 3), 0.5, 3)
+    samples = np.random.default_rng(4).uniform(-2, 2, (5, 1, 2, 5))
+    assert compare(net.model(), None, samples)["MultiThreshold"] == 5
+
+
+def test_signs_in_front_of_shifted_padding() -> None:
+    net = Net((1, 2, 5, 5))
+    signed = net.node("Mul", net.quant("x", 1.0, 3), np.float32([[[-1.0]], [[1.0]]]))
+    moved = net.node("Add", signed, 2.0)
+    hidden = net.node("Conv", moved, weights(net, 2, 2, 3, 3), pads=[1, 1, 1, 1])
+    net.quant(normalized(net, hidden, 2), 0.5, 3)
+    samples = np.random.default_rng(5).uniform(-5, 5, (4, 1, 2, 5, 5))
+    assert compare(net.model(), None, samples)["MultiThreshold"] == 4
+
+
+def test_transposed_operand_of_gemm() -> None:
+    net = Net((1, 9))
+    square = net.node("Reshape", net.quant("x", 0.25, 4), np.array([3, 3]))
+    net.quant(net.node("Gemm", square, weights(net, 3, 3), transA=1), 0.5, 4)
+    samples = np.random.default_rng(7).uniform(-2, 2, (4, 1, 9))
+    assert compare(net.model(), None, samples)["MultiThreshold"] == 4
+
+
+def test_negative_scale_of_a_dequantizer() -> None:
+    net = Net((1, 4))
+    plain = net.node("QuantizeLinear", "x", 0.5, np.array(0, np.int8))
+    x = net.node("DequantizeLinear", plain, -0.5, np.array(0, np.int8))
+    net.quant(net.node("MatMul", x, weights(net, 4, 3)), 1.0, 4)
+    samples = np.random.default_rng(6).uniform(-3, 3, (6, 1, 4))
+    assert compare(net.model(), None, samples)["MultiThreshold"] == 6
