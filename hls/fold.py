@@ -1,4 +1,4 @@
-"""Folding: how many lanes each layer gets, the width converters between them, the FIFO depths.
+"""Folding: how many lanes each layer gets, and the width converters between them.
 
 PE is the number of outputs, SIMD the number of inputs a layer handles in a cycle; a matrix-vector
 unit takes (N / PE) * (K / SIMD) cycles for a vector.

@@ -89,7 +89,6 @@ def transform(
     watch = watch or Stopwatch(None)
     with watch.stage("load"):
         loaded = prepare(proto, name)
-        _check_names(loaded, inputs)
     with watch.stage("analyze"):
         loaded_ranges = analyze(loaded, inputs)
     with watch.stage("canonical"):
@@ -161,12 +160,3 @@ def subject(front: Front, lowered: Lowered) -> Subject:
         front.canonical_ranges,
         lowered,
     )
-
-
-def _check_names(model: ir.Model, inputs: Mapping[str, InputSpec]) -> None:
-    names = [g.name(v) for v in model.graph.inputs]
-    for name in inputs:
-        if name not in names:
-            raise SiraError(
-                "no such input", where=f"--input {name}=...", expected=" | ".join(names), found=name
-            )

@@ -25,7 +25,3 @@ class SiraError(Exception):
             parts.append(f"found {' '.join(found.split())}")  # other libraries' texts have lines
         text = ", ".join(parts)
         super().__init__(f"{text}; {remedy}" if remedy else text)
-
-
-class SiraWarning(UserWarning):
-    """Something the user should know that does not stop the compiler."""

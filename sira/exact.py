@@ -141,10 +141,6 @@ class Exact:
         return Interval(lo, lo if np.array_equal(lo, hi) else hi)
 
     @property
-    def is_rational(self) -> bool:
-        return all(isinstance(x, Fraction) for x in self.values.ravel())
-
-    @property
     def has_rational_root(self) -> bool:
         """Whether every square root is a fraction."""
         return all(isinstance(x, Fraction) and _is_square(x) for x in self.values.ravel())
