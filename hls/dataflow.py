@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hls.schedule import Schedule
+
 Ints = NDArray[np.int64]
 
 
@@ -57,12 +59,34 @@ class Instance:
     """A module with its parameters and memories.
 
     The module finds memory ``m`` in the file ``{MemoryPrefix}m.mem``, where the parameter
-    ``MemoryPrefix`` is the instance's name and an underscore.
+    ``MemoryPrefix`` is the instance's name and an underscore; ``shapes`` are the (words, bits) of
+    each as the module declares them from its parameters. ``parts`` are the library modules that
+    the module instantiates, innermost first.
     """
 
     module: str
     parameters: Mapping[str, int]
     memories: Mapping[str, Memory] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Tools read a file that is too short or too wide without complaint, and logic vanishes.
+        found = {name: (len(memory.words), memory.bits) for name, memory in self.memories.items()}
+        assert found == self.shapes, f"{self.module}: memories {found}, expected {self.shapes}"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The C++ function of ``hls/cpp`` that implements a layer; its header has the same name.
+
+    ``arguments`` are its template arguments by name; ``arrays`` are the constants that follow the
+    streams in its argument list, by name, as (C type, values of one or two dimensions).
+    """
+
+    function: str
+    arguments: Mapping[str, int | str]
+    arrays: Mapping[str, tuple[str, Ints]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +129,10 @@ class Layer(Protocol):
         ...
 
     def instance(self) -> Instance: ...
+
+    def kernel(self) -> Kernel: ...
+
+    def schedule(self) -> Schedule: ...
 
     def estimate(self) -> Resources: ...
 

@@ -8,185 +8,15 @@ what is printed here are constants, template arguments and the wiring.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import cast
 
-import numpy as np
-
-from hls.dataflow import Dataflow, Ints, Layer, Port
+from hls.dataflow import Dataflow, Ints, Kernel, Layer, Port
 from hls.emit_rtl import axis_prefixes, identifiers
-from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
 
 LIBRARY = Path(__file__).parent / "cpp"
 
 _MAX_WIDTH = 1024  # Bits of an ap_uint unless AP_INT_MAX_W says otherwise.
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """The library function that implements a layer.
-
-    ``arguments`` are its template arguments by name; ``arrays`` are the constants that follow the
-    streams in its argument list, by name, as (C type, values of one or two dimensions).
-    """
-
-    function: str
-    arguments: dict[str, int | str]
-    arrays: dict[str, tuple[str, Ints]]
-
-
-def _integer_type(values: Ints) -> str:
-    """The narrowest C integer type that holds all values."""
-    low, high = int(values.min()), int(values.max())
-    for name, bits in (("char", 8), ("short", 16), ("int", 32), ("long long", 64)):
-        if low >= 0 and high < 1 << bits:
-            return f"unsigned {name}"
-        if low >= -(1 << bits - 1) and high < 1 << bits - 1:
-            return f"signed {name}"
-    raise AssertionError(f"no 64-bit type holds {low} .. {high}")
-
-
-def _sized(values: Ints) -> tuple[str, Ints]:
-    return _integer_type(values), values
-
-
-def _signed_bits(values: Ints) -> int:
-    """Bits of the two's complement that holds all values."""
-    return max(int(v).bit_length() if v >= 0 else int(~v).bit_length() for v in values.flat) + 1
-
-
-def _packed_words(values: Ints, bits: int) -> Ints:
-    """Rows of ``bits``-bit values as rows of 64-bit words; no value straddles two words."""
-    per_word = 64 // bits
-    rows, columns = values.shape
-    padded = np.zeros((rows, -(-columns // per_word) * per_word), np.uint64)
-    padded[:, :columns] = values.astype(np.uint64) & np.uint64((1 << bits) - 1)
-    shifts = np.arange(per_word, dtype=np.uint64) * np.uint64(bits)
-    words = np.bitwise_or.reduce(padded.reshape(rows, -1, per_word) << shifts, axis=2)
-    return cast(Ints, words)
-
-
-def _matrix_vector(layer: MatrixVector) -> _Kernel:
-    neurons, inputs = layer.weights.shape
-    pe, simd = layer.pe, layer.simd
-    weights, start = layer.weights, layer.start
-    if not np.all(np.abs(weights) == 1):
-        product, weight_bits = "SignedProduct", _signed_bits(weights)
-    else:
-        product, weight_bits = "SignProduct", 1
-        if layer.input_bits == 1:
-            # The popcount of the XNORs exceeds the dot product by the number of weights -1.
-            product, start = "XnorProduct", start - np.sum(weights < 0, axis=1)
-        weights = (weights + 1) // 2
-    # (neuron fold, PE, input fold, SIMD) -> (neuron fold, input fold, PE * SIMD)
-    folds = weights.reshape(neurons // pe, pe, inputs // simd, simd).transpose(0, 2, 1, 3)
-    wrapped = start & ((1 << layer.accumulator_bits) - 1)
-    return _Kernel(
-        "matrix_vector_unit",
-        {
-            "Product": product,
-            "Neurons": neurons,
-            "Inputs": inputs,
-            "Pe": pe,
-            "Simd": simd,
-            "InputBits": layer.input_bits,
-            "WeightBits": weight_bits,
-            "AccumulatorBits": layer.accumulator_bits,
-            "Vectors": layer.vectors,
-        },
-        {
-            "weights": (
-                "unsigned long long",
-                _packed_words(folds.reshape(-1, pe * simd), weight_bits),
-            ),
-            "start": _sized(wrapped.reshape(-1, pe)),
-        },
-    )
-
-
-def _by_lane(values: Ints, pe: int) -> Ints:
-    """Per-channel rows (C or 1, ...) as (PE, folds, ...); a single row is repeated on each lane."""
-    if len(values) == 1:
-        return np.repeat(values[None], pe, axis=0)
-    return values.reshape(-1, pe, *values.shape[1:]).swapaxes(0, 1)
-
-
-def _thresholding(layer: Thresholding) -> _Kernel:
-    rows, count = layer.thresholds.shape
-    stages = count.bit_length()
-    # A full tree: the missing thresholds are never reached.
-    tree = np.full((rows, (1 << stages) - 1), 1 << layer.input_bits, np.int64)
-    tree[:, :count] = layer.thresholds
-    lanes = _by_lane(tree, layer.pe)
-    falling = layer.falling
-    if np.all(falling == falling[0]):
-        falling = falling[:1]
-    arrays = {"falling": ("bool", _by_lane(falling.astype(np.int64), layer.pe))}
-    for stage in range(stages):
-        step = 1 << stages - stage  # Distance of the thresholds that this stage compares with.
-        words = lanes[:, :, step // 2 - 1 :: step]
-        arrays[f"stage{stage}"] = _sized(words.reshape(layer.pe, -1))
-    return _Kernel(
-        "thresholding",
-        {
-            "Channels": layer.channels,
-            "Pe": layer.pe,
-            "InputBits": layer.input_bits,
-            "CountBits": stages,
-            "Vectors": layer.vectors,
-            "ThresholdFolds": lanes.shape[1],
-            "FallingFolds": arrays["falling"][1].shape[1],
-        },
-        arrays,
-    )
-
-
-def _width_converter(layer: WidthConverter) -> _Kernel:
-    return _Kernel(
-        "width_converter",
-        {
-            "Elements": layer.elements,
-            "InputLanes": layer.input_lanes,
-            "OutputLanes": layer.output_lanes,
-            "Bits": layer.bits,
-        },
-        {},
-    )
-
-
-def _argmax(layer: ArgMax) -> _Kernel:
-    scale, offset = (np.array(v, np.int64) for v in layer.reduced())
-    largest = ((1 << layer.input_bits) - 1) * int(scale.max()) + int(offset.max())
-    assert largest < 1 << 63, f"{layer.name}: scores of {largest.bit_length()} bits"
-    return _Kernel(
-        "argmax",
-        {
-            "Channels": len(scale),
-            "Lanes": layer.lanes,
-            "InputBits": layer.input_bits,
-            "ScoreBits": largest.bit_length(),
-            "IndexBits": layer.index_bits,
-        },
-        {
-            "scale": _sized(scale.reshape(-1, layer.lanes)),
-            "offset": _sized(offset.reshape(-1, layer.lanes)),
-        },
-    )
-
-
-def _kernel(layer: Layer) -> _Kernel:
-    match layer:
-        case MatrixVector():
-            return _matrix_vector(layer)
-        case Thresholding():
-            return _thresholding(layer)
-        case WidthConverter():
-            return _width_converter(layer)
-        case ArgMax():
-            return _argmax(layer)
-    raise AssertionError(f"no HLS kernel for {type(layer).__name__}")
 
 
 def _array(name: str, element: str, values: Ints) -> str:
@@ -207,7 +37,7 @@ def _array(name: str, element: str, values: Ints) -> str:
     return f"const {element} {name}[{values.shape[0]}][{values.shape[1]}] = {{\n{body}\n}};\n"
 
 
-def _parameters(name: str, kernel: _Kernel) -> str:
+def _parameters(name: str, kernel: Kernel) -> str:
     """``<layer>_params.hpp``: the constants of a layer in a namespace of its own."""
     arrays = "\n".join(_array(array, *contents) for array, contents in kernel.arrays.items())
     return (
@@ -216,7 +46,7 @@ def _parameters(name: str, kernel: _Kernel) -> str:
     )
 
 
-def _layer_function(name: str, layer: Layer, kernel: _Kernel) -> str:
+def _layer_function(name: str, layer: Layer, kernel: Kernel) -> str:
     """The function of one layer: its kernel with template arguments and constants filled in."""
     ports = [
         f"hls::stream<ap_uint<{stream.width}> > &{port}"
@@ -278,7 +108,7 @@ def _top_function(dataflow: Dataflow, names: dict[str, str]) -> str:
     return f"void accelerator({separator.join(arguments)}) {{\n{body}\n}}\n"
 
 
-def _accelerator(dataflow: Dataflow, names: dict[str, str], kernels: dict[str, _Kernel]) -> str:
+def _accelerator(dataflow: Dataflow, names: dict[str, str], kernels: dict[str, Kernel]) -> str:
     """``accelerator.cpp``; ``kernels`` are those of the layers, by identifier."""
     widest = max(dataflow.stream(edge).width for edge in dataflow.edges)
     limit = -(-widest // _MAX_WIDTH) * _MAX_WIDTH
@@ -296,7 +126,7 @@ def _accelerator(dataflow: Dataflow, names: dict[str, str], kernels: dict[str, _
 def emit_hls(dataflow: Dataflow, directory: Path) -> list[Path]:
     """Write the C++ of a graph into ``directory``; returns the files in the order written."""
     names = identifiers([layer.name for layer in dataflow.layers])
-    kernels = {names[layer.name]: _kernel(layer) for layer in dataflow.layers}
+    kernels = {names[layer.name]: layer.kernel() for layer in dataflow.layers}
     texts = {header.name: header.read_text() for header in sorted(LIBRARY.glob("*.hpp"))}
     for name, kernel in kernels.items():
         if kernel.arrays:

@@ -14,12 +14,6 @@ from hls.dataflow import Dataflow, Edge, Instance, Memory, Port, Stream
 
 LIBRARY = Path(__file__).parent / "rtl"
 
-# Library modules that a library module instantiates.
-_PARTS = {
-    "matrix_vector_unit": ("replay_buffer", "product_row", "adder_tree"),
-    "thresholding": ("thresholding_stage",),
-}
-
 _KEYWORDS = """
     accelerator alias always and assert assign assume automatic begin bind bit buf byte case
     cell class clocking config const constraint context cover default design disable dist do
@@ -64,7 +58,6 @@ def emit_rtl(dataflow: Dataflow, directory: Path) -> list[Path]:
     contents = {f"{module}.sv": _library_source(module) for module in _modules(instances)}
     contents["accelerator.sv"] = _top(dataflow, names, instances)
     for name, instance in instances.items():
-        _check_memories(name, instance)
         for memory_name, memory in instance.memories.items():
             contents[f"{name}_{memory_name}.mem"] = memory_text(memory)
     paths = [directory / file for file in contents]
@@ -78,38 +71,6 @@ def memory_text(memory: Memory) -> str:
     assert all(0 <= word < 1 << memory.bits for word in memory.words), "a word is too wide"
     digits = (memory.bits + 3) // 4
     return "".join(f"{word:0{digits}x}\n" for word in memory.words)
-
-
-def _check_memories(name: str, instance: Instance) -> None:
-    """Assert that the memories have the shapes that the module declares.
-
-    Tools read a file that is too short or too wide without complaint, and logic vanishes.
-    """
-    found = {m: (len(memory.words), memory.bits) for m, memory in instance.memories.items()}
-    expected = _memory_shapes(instance)
-    assert found == expected, f"{name}: memories {found} for parameters that ask for {expected}"
-
-
-def _memory_shapes(instance: Instance) -> dict[str, tuple[int, int]]:
-    """Words and bits of every memory, from the parameters, as the library modules declare them."""
-    p = instance.parameters
-    match instance.module:
-        case "matrix_vector_unit":
-            folds, beats = p["Outputs"] // p["Pe"], p["Inputs"] // p["Simd"]
-            return {
-                "weights": (folds * beats, p["Pe"] * p["Simd"] * p["WeightBits"]),
-                "start": (folds, p["Pe"] * p["AccumulatorBits"]),
-            }
-        case "thresholding":
-            bits = p["Pe"] * p["ThresholdBits"]
-            stages = range(p["OutputBits"])
-            shapes = {f"thresholds_{stage:02d}": (p["Rows"] << stage, bits) for stage in stages}
-            return shapes | ({"falling": (p["Rows"], p["Pe"])} if p["Falling"] == 1 else {})
-        case "argmax" if p["Affine"]:
-            beats = p["Channels"] // p["Lanes"]
-            return {"affine": (beats, p["Lanes"] * (p["ScaleBits"] + p["OffsetBits"]))}
-        case _:
-            return {}
 
 
 def stream_bytes(stream: Stream) -> int:
@@ -136,8 +97,7 @@ def _modules(instances: Mapping[str, Instance]) -> list[str]:
     """The library modules in use, parts first."""
     used: dict[str, None] = {}
     for instance in instances.values():
-        parts = _PARTS.get(instance.module, ())
-        used.update(dict.fromkeys((*parts, instance.module)))
+        used.update(dict.fromkeys((*instance.parts, instance.module)))
     return [*used, "stream_fifo", "frame_counter"]
 
 

@@ -8,8 +8,10 @@ from math import gcd
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.cpp_constants import sized
 from hls.layers.memories import check_folding, frozen, pack_words
+from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +98,34 @@ class ArgMax:
             return Instance("argmax", parameters)
         words = [s | o << scale_bits for s, o in zip(scale, offset, strict=True)]
         lanes = np.array(words, dtype=object).reshape(-1, self.lanes)
-        return Instance(
-            "argmax", parameters, {"affine": pack_words(lanes, scale_bits + offset_bits)}
+        bits = scale_bits + offset_bits
+        shapes = {"affine": (len(scale) // self.lanes, self.lanes * bits)}
+        return Instance("argmax", parameters, {"affine": pack_words(lanes, bits)}, shapes)
+
+    def kernel(self) -> Kernel:
+        scale, offset = (np.array(v, np.int64) for v in self.reduced())
+        largest = ((1 << self.input_bits) - 1) * int(scale.max()) + int(offset.max())
+        assert largest < 1 << 63, f"{self.name}: scores of {largest.bit_length()} bits"
+        return Kernel(
+            "argmax",
+            {
+                "Channels": len(scale),
+                "Lanes": self.lanes,
+                "InputBits": self.input_bits,
+                "ScoreBits": largest.bit_length(),
+                "IndexBits": self.index_bits,
+            },
+            {
+                "scale": sized(scale.reshape(-1, self.lanes)),
+                "offset": sized(offset.reshape(-1, self.lanes)),
+            },
         )
+
+    def schedule(self) -> Schedule:
+        beats = len(self.scale) // self.lanes
+        latency = (4 if self.affine else 2) + (self.lanes - 1).bit_length()
+        phases = (Phase(beats - 1, {"in": 1}), Phase(1, {"in": 1}, {"out": 1}))
+        return Schedule((Process(phases, latency),))
 
     def estimate(self) -> Resources:
         """LUT: a comparator (two for three bits) and a multiplexer for each joint of the tree, a

@@ -8,8 +8,10 @@ from enum import IntEnum
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.cpp_constants import packed_words, signed_bits, sized
 from hls.layers.memories import check_folding, frozen, pack_words, rom_cost
+from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 class Product(IntEnum):
@@ -132,6 +134,11 @@ class MatrixVector:
                 "weights": pack_words(words.reshape(-1, self.pe * self.simd), self.code_bits),
                 "start": pack_words(start.reshape(-1, self.pe), self.accumulator_bits),
             },
+            {
+                "weights": (neuron_folds * synapse_folds, self.pe * self.simd * self.code_bits),
+                "start": (neuron_folds, self.pe * self.accumulator_bits),
+            },
+            ("replay_buffer", "product_row", "adder_tree"),
         )
 
     def _coded(self) -> tuple[Ints, Ints]:
@@ -159,6 +166,72 @@ class MatrixVector:
                 planes = (1 << self.input_bits) - 1
                 excess = np.full(weights.shape, planes << (bits - 1), dtype=object)
         return codes, -excess.astype(object).sum(axis=1)
+
+    def kernel(self) -> Kernel:
+        neurons, inputs = self.weights.shape
+        pe, simd = self.pe, self.simd
+        weights, start = self.weights, self.start
+        if not np.all(np.abs(weights) == 1):
+            product, weight_bits = "SignedProduct", signed_bits(weights)
+        else:
+            product, weight_bits = "SignProduct", 1
+            if self.input_bits == 1:
+                # The popcount of the XNORs exceeds the dot product by the number of weights -1.
+                product, start = "XnorProduct", start - np.sum(weights < 0, axis=1)
+            weights = (weights + 1) // 2
+        # (neuron fold, PE, input fold, SIMD) -> (neuron fold, input fold, PE * SIMD)
+        folds = weights.reshape(neurons // pe, pe, inputs // simd, simd).transpose(0, 2, 1, 3)
+        wrapped = start & ((1 << self.accumulator_bits) - 1)
+        return Kernel(
+            "matrix_vector_unit",
+            {
+                "Product": product,
+                "Neurons": neurons,
+                "Inputs": inputs,
+                "Pe": pe,
+                "Simd": simd,
+                "InputBits": self.input_bits,
+                "WeightBits": weight_bits,
+                "AccumulatorBits": self.accumulator_bits,
+                "Vectors": self.vectors,
+            },
+            {
+                "weights": (
+                    "unsigned long long",
+                    packed_words(folds.reshape(-1, pe * simd), weight_bits),
+                ),
+                "start": sized(wrapped.reshape(-1, pe)),
+            },
+        )
+
+    def schedule(self) -> Schedule:
+        """A vector's beats go to the replay buffer, which holds two vectors rounded up to a power
+        of two, and are taken from there once for each group of outputs."""
+        folds, beats = self.folds
+        latency = self._stages() + 2
+        last = {"out": 1}
+        if folds == 1:
+            phases = (Phase(beats - 1, {"in": 1}), Phase(1, {"in": 1}, last))
+            return Schedule((Process(phases, latency),))
+        capacity = 2 << (beats - 1).bit_length()
+        group = (Phase(beats - 1), Phase(1, gives=last))
+        first = (Phase(beats - 1, {"filled": 1}), Phase(1, {"filled": 1}, last))
+        final = (Phase(beats - 1), Phase(1, gives=last | {"free": beats}))
+        write = Process((Phase(1, {"in": 1, "free": 1}, {"filled": 1}),))
+        read = Process((*first, *group * (folds - 2), *final), latency)
+        buffers = {"filled": Buffer(capacity), "free": Buffer(capacity, capacity)}
+        return Schedule((write, read), buffers)
+
+    def _stages(self) -> int:
+        """Registers of the adder trees, as matrix_vector_unit.sv counts them."""
+        rows, _ = self._rows(self.product)
+        full_row = {Product.DIGITS: self.input_bits + 1, Product.PLANES: self.code_bits}
+        one_bit = full_row.get(self.product, self.input_bits) == 1
+        group = (3 if self.product is Product.SIGN else 2) if one_bit else 1
+        leaves = -(-self.simd // group)
+        lanes = max((leaves - 1).bit_length(), 1)
+        per_stage = self.levels_per_stage
+        return -(-lanes // per_stage) + -(-(rows - 1).bit_length() // per_stage)
 
     def estimate(self) -> Resources:
         """LUT: sums of products, accumulators, weights, start values, control and replay buffer.

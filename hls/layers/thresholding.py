@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hls.dataflow import Instance, Ints, Memory, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Memory, Resources, Stream
+from hls.layers.cpp_constants import by_lane, sized
 from hls.layers.memories import check_folding, frozen, pack_words, rom_cost
+from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,11 @@ class Thresholding:
             "OutputBits": self.output_bits,
             "Falling": direction,
         }
-        return Instance("thresholding", parameters, memories)
+        stages = range(self.output_bits)
+        shapes = {f"thresholds_{stage:02d}": (rows << stage, self.pe * bits) for stage in stages}
+        if direction == 1:
+            shapes["falling"] = (rows, self.pe)
+        return Instance("thresholding", parameters, memories, shapes, ("thresholding_stage",))
 
     def _searched(self) -> tuple[Ints, NDArray[np.bool_]]:
         """Thresholds for the hardware's search (rows * pe, 2**output_bits - 1), and who falls.
@@ -114,6 +120,42 @@ class Thresholding:
 
     def _threshold_bits(self, searched: Ints) -> int:
         return self.input_bits + int(searched.max() == 1 << self.input_bits)
+
+    def kernel(self) -> Kernel:
+        rows, count = self.thresholds.shape
+        stages = count.bit_length()
+        # A full tree: the missing thresholds are never reached.
+        tree = np.full((rows, (1 << stages) - 1), 1 << self.input_bits, np.int64)
+        tree[:, :count] = self.thresholds
+        lanes = by_lane(tree, self.pe)
+        falling = self.falling
+        if np.all(falling == falling[0]):
+            falling = falling[:1]
+        arrays = {"falling": ("bool", by_lane(falling.astype(np.int64), self.pe))}
+        for stage in range(stages):
+            step = 1 << stages - stage  # Distance of the thresholds that this stage compares with.
+            words = lanes[:, :, step // 2 - 1 :: step]
+            arrays[f"stage{stage}"] = sized(words.reshape(self.pe, -1))
+        return Kernel(
+            "thresholding",
+            {
+                "Channels": self.channels,
+                "Pe": self.pe,
+                "InputBits": self.input_bits,
+                "CountBits": stages,
+                "Vectors": self.vectors,
+                "ThresholdFolds": lanes.shape[1],
+                "FallingFolds": arrays["falling"][1].shape[1],
+            },
+            arrays,
+        )
+
+    def schedule(self) -> Schedule:
+        searched, _ = self._searched()
+        rows = len(searched) // self.pe
+        registered = sum(rows << stage > 64 for stage in range(self.output_bits))
+        step = Phase(1, {"in": 1}, {"out": 1})
+        return Schedule((Process((step,), self.output_bits + registered),))
 
     def estimate(self) -> Resources:
         """A comparator and a memory for each lane and stage; see `_stage_lut`.

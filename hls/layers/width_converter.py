@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hls.dataflow import Instance, Ints, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,29 @@ class WidthConverter:
             "OutputLanes": self.output_lanes,
         }
         return Instance("stream_width_converter", parameters)
+
+    def kernel(self) -> Kernel:
+        return Kernel(
+            "width_converter",
+            {
+                "Elements": self.elements,
+                "InputLanes": self.input_lanes,
+                "OutputLanes": self.output_lanes,
+                "Bits": self.bits,
+            },
+            {},
+        )
+
+    def schedule(self) -> Schedule:
+        ratio = max(self.input_lanes, self.output_lanes) // min(self.input_lanes, self.output_lanes)
+        take, give = {"in": 1}, {"out": 1}
+        if ratio == 1:
+            phases: tuple[Phase, ...] = (Phase(1, take, give),)
+        elif self.input_lanes < self.output_lanes:
+            phases = (Phase(ratio - 1, take), Phase(1, take, give))
+        else:
+            phases = (Phase(1, take, give), Phase(ratio - 1, gives=give))
+        return Schedule((Process(phases, int(ratio > 1)),))
 
     def estimate(self) -> Resources:
         """FF: one register of the wide side and the counter.
