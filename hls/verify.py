@@ -21,16 +21,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hls import verilator
-from hls.against_oracle import check_float32, check_float64, check_thresholds, flat, integer_tensors
-from hls.checks import Check, compare
+from hls.against_oracle import check_thresholds
 from hls.dataflow import Ints
 from hls.hls_simulation import simulate_hls
 from hls.lower import Lowered
-from hls.samples import Samples
 from sira import golden
 from sira import graph as g
+from sira.against_oracle import check_float32, check_float64, flat, integer_tensors
 from sira.analysis import Ranges
+from sira.checks import Check, compare
 from sira.oracle import Oracle
+from sira.samples import Samples
 from sira.scaled import ScaledInt, Value
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from sira.errors import SiraError
 
 if TYPE_CHECKING:
-    from hls.checks import Check
+    from sira.checks import Check
 
 _ERRORS = Console(stderr=True)
 

@@ -19,7 +19,6 @@ import numpy as np
 import onnx
 
 from hls import report as reports
-from hls import samples
 from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
 from hls.lower import Lowered
@@ -29,6 +28,7 @@ from hls.verify import Verification, verify
 from hls.vivado import check_tcl, emit_vivado
 from hls.vivado import scripts as vivado_scripts
 from sira import graph as g
+from sira import samples
 from sira.driver_front import (
     Front,
     Progress,

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from hls.checks import Check
 from hls.dataflow import Dataflow
 from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
-from hls.samples import read as read_samples
 from hls.verify import Verification, verify
 from sira import graph as g
+from sira.checks import Check
 from sira.datatypes import InputSpec, parse_input
 from sira.driver_front import Progress, build_dataflow, subject, transform
 from sira.driver_options import Backend, Options
 from sira.errors import SiraError
 from sira.load import read
+from sira.samples import read as read_samples
 
 
 def reverify(

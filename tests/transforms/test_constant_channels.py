@@ -22,7 +22,6 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
 import sira
-from hls.samples import draw
 from hls.verify import Verification, verify
 from sira import graph as g
 from sira.analysis import analyze
@@ -30,6 +29,7 @@ from sira.datatypes import InputSpec
 from sira.driver_front import build_dataflow, subject, transform
 from sira.driver_options import Options
 from sira.load import prepare
+from sira.samples import draw
 from transforms import (
     remove_constant_channels,
     removed_channels,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from onnx_models import Net
 
-from hls.samples import draw, read
 from sira import golden
 from sira.analysis import analyze
 from sira.errors import SiraError
 from sira.load import prepare
+from sira.samples import draw, read
 
 
 def preprocessed(factor: float, offset: float) -> Net:

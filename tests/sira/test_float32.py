@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx_models import Net, integers
 
-from hls.against_oracle import check_float32, check_float64
-from hls.float32 import explained
 from sira import golden
+from sira.against_oracle import check_float32, check_float64
 from sira.analysis import Ranges, analyze
+from sira.float32 import explained
 from sira.load import prepare
 from sira.oracle import Oracle
 from sira.scaled import Value

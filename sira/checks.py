@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hls.dataflow import Ints
+from sira.scaled import Ints
 
 
 @dataclass(frozen=True)

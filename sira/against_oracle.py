@@ -1,0 +1,108 @@
+"""Golden integers against the original file, executed by code that is not ours.
+
+At every quantizer in float64, and in float32, where a difference must be explained by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import golden
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.checks import Check, compare
+from sira.float32 import explained
+from sira.interval import Interval
+from sira.ops import rule_of
+from sira.oracle import Oracle
+from sira.scaled import Ints, ScaledInt, Value
+
+
+def integer_tensors(model: ir.Model, ranges: Ranges) -> list[str]:
+    """Outputs of quantizers, and graph outputs that have integers."""
+    quantized = [n.outputs[0] for n in model.graph if rule_of(n).kind == "quantizer"]
+    names = [g.name(v) for v in quantized if not g.is_constant(v)]
+    outputs = [g.name(v) for v in model.graph.outputs if ranges.scaled(v) is not None]
+    return list(dict.fromkeys([*names, *outputs]))
+
+
+def flat(value: Value) -> Ints:
+    """The integers of a point (samples, *shape) as (samples, elements)."""
+    assert isinstance(value, ScaledInt)
+    return value.lo.reshape(len(value.lo), -1)
+
+
+def nearest(real: NDArray[np.floating], on: ScaledInt) -> Ints:
+    """The integers behind real values on the lattice of ``on``."""
+    return np.rint((real.astype(np.float64) - on.bias_float) / on.scale_float).astype(np.int64)
+
+
+def exact_inputs(model: ir.Model, ours: Mapping[str, Value]) -> NDArray[np.float64]:
+    """The exact inputs behind golden values, each rounded once to float64."""
+    x = ours[g.name(model.graph.inputs[0])]
+    if isinstance(x, ScaledInt):
+        return golden.decode(x, x.lo)
+    assert isinstance(x, Interval)
+    return x.lo
+
+
+def check_float64(
+    model: ir.Model, ranges: Ranges, ours: Mapping[str, Value], oracle: Oracle
+) -> list[Check]:
+    """Golden values ``ours`` of the original graph at every quantizer, on the same samples."""
+    samples = exact_inputs(model, ours)
+    names = integer_tensors(model, ranges)
+    theirs = oracle.run(samples, names)
+    checks = []
+    for name in names:
+        found = ours[name]
+        assert isinstance(found, ScaledInt)
+        q = nearest(theirs[name], found).reshape(len(samples), -1)
+        checks.append(compare(f"golden against float64 at {name}", flat(found), q, oracle=True))
+    return checks
+
+
+@dataclass(frozen=True, eq=False)
+class Float32Agreement:
+    """Samples on which float32 agrees at every quantizer, those it differs on by ties, outputs."""
+
+    check: Check
+    agree: int
+    ties: int
+    outputs: NDArray[np.float64]
+
+
+def check_float32(
+    model: ir.Model,
+    ranges: Ranges,
+    ours: Mapping[str, Value],
+    oracle: Oracle,
+) -> Float32Agreement:
+    """Execute the samples in float32 and explain every difference."""
+    x = exact_inputs(model, ours).astype(np.float32)
+    (output,) = {g.name(v) for v in model.graph.outputs[-1:]}
+    names = [n for n in integer_tensors(model, ranges) if isinstance(ours[n], ScaledInt)]
+    names = [n for n in names if n != output or rule_of(_producer(model, n)).kind == "quantizer"]
+    run: dict[str, NDArray[np.float32]] = oracle.run_float32(x)
+    agree = np.ones(len(x), bool)
+    for name in names:
+        found = ours[name]
+        assert isinstance(found, ScaledInt)
+        agree &= (nearest(run[name], found) == found.lo).reshape(len(x), -1).all(axis=1)
+    ties = 0
+    if not agree.all():
+        others = {name: value[~agree] for name, value in run.items()}
+        ties = int(explained(model, ranges, others, tuple(names)).sum())
+    unexplained = int((~agree).sum()) - ties
+    check = Check("samples whose float32 execution rounding does not explain", len(x), unexplained)
+    outputs = np.asarray(run[output], np.float64).reshape(len(x), -1)
+    return Float32Agreement(check, int(agree.sum()), ties, outputs)
+
+
+def _producer(model: ir.Model, name: str) -> ir.Node:
+    return next(n for n in model.graph for v in n.outputs if v.name == name)
