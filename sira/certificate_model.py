@@ -253,6 +253,10 @@ def _propagate(
             if reach.max(initial=0) > _LIMIT:
                 raise Rejected(f"{node.name}: values beyond 2**53")
             return _mapped(box, shape, lambda q: q * c, box.ids * np.sign(c))
+        case "Max" | "Min" if len(boxes) == 1 and len(node.input) == 2:
+            bound = _whole(constants[node.input[1]], node)
+            clip = np.maximum if node.op_type == "Max" else np.minimum
+            return _mapped(box, box.shape, lambda q: clip(q, bound), box.ids)
         case "Add" if len(boxes) == 2:
             return _sum(boxes[0], boxes[1], index)
         case "MaxPool" | "GlobalMaxPool":

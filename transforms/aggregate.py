@@ -20,6 +20,7 @@ from sira.scaled import ScaledInt
 from sira.tail import find_tail
 from transforms.builder import float32
 from transforms.integer_graph import IntegerGraph
+from transforms.integer_ops import clips
 
 _DOUBLE = ir.DataType.DOUBLE
 
@@ -38,6 +39,7 @@ def _elementwise(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
     while (
         graph.ranges.scaled(nodes[0].outputs[0]) is not None
         and len(nodes) > 1
+        and not clips(graph.ranges, nodes[0])
         and not any(affine in node.inputs for node in nodes[1:])
     ):
         affine = nodes.pop(0).outputs[0]

@@ -36,7 +36,7 @@ _MAX_OFFSET = 2**40
 _AFFINE = {"Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear"}
 _AFFINE |= {"Relu", "LeakyRelu", "PRelu"}
 """Operators that only change scale and bias where they keep integers; the last three do so where
-their operand does not change its sign."""
+their operand does not change its sign, and a Relu may also clip the integers."""
 
 
 class IntegerGraph:
@@ -139,7 +139,7 @@ class IntegerGraph:
             if len(set(inputs)) == 1 and self.ranges.scaled(source) is not None:
                 if self.ranges[source] is range_:  # the operator changes nothing on this range
                     return self.signed_core(source)
-                if node.op_type in _AFFINE:
+                if node.op_type in _AFFINE and not integer_ops.clips(self.ranges, node):
                     u, sign = self.signed_core(source)
                     slope = rule_of(node).slope
                     assert slope is not None

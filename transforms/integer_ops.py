@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
+from sira.analysis import Ranges
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.ops import Constant
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _SELECTING = {"MaxPool", "GlobalMaxPool", "Concat", "Slice", "Gather", "Expand", "Tile"}
 _SELECTING |= {"DepthToSpace", "SpaceToDepth", "Resize", "Upsample"}
 _POOLED_SUMS = frozenset(("AveragePool", "GlobalAveragePool"))
+_CLIPPING = frozenset(("Relu", "Clip", "Max", "Min"))
+
+_FEW_LEVELS = 2**8 - 1
+"""Up to so many, clipped integers are counted by thresholds, for which there is a layer anyway."""
 
 
 def build(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value | None:
@@ -41,8 +46,21 @@ def build(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value | Non
             return _selected(graph, node, value, range_)
         case op if op in _POOLED_SUMS:
             return _pooled_sum(graph, node, value, range_)
+        case op if op in _CLIPPING and clips(graph.ranges, node):
+            return _clipped(graph, node, value, range_)
         case _:
             return None
+
+
+def clips(ranges: Ranges, node: ir.Node) -> bool:
+    """Whether the node cuts off integers of its operand and changes nothing else."""
+    inputs = g.dynamic_inputs(node)
+    if node.op_type not in _CLIPPING or len(inputs) != 1:
+        return False
+    before, after = ranges.scaled(inputs[0]), ranges.scaled(node.outputs[0])
+    if before is None or after is None or before is after:
+        return False
+    return _same(before.scale, after.scale) and _same(before.bias, after.bias)
 
 
 def on_lattice(graph: IntegerGraph, value: ir.Value, scale: Real, bias: Real) -> ir.Value:
@@ -124,6 +142,24 @@ def _sum(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt)
     left = on_lattice(graph, a, range_.scale, graph.scaled(a).bias)
     right = on_lattice(graph, b, range_.scale, graph.scaled(b).bias)
     return graph.b.node("Add", [left, right], graph.name(value), g.shape(value), name=node.name)
+
+
+def _clipped(
+    graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt
+) -> ir.Value | None:
+    """Max and Min with the ends of the range; None where thresholds are few enough."""
+    source = g.dynamic_inputs(node)[0]
+    own, b = graph.scaled(source), graph.b
+    if int((range_.hi - range_.lo).max()) <= _FEW_LEVELS:
+        return None
+    sides = [("Max", range_.lo, own.lo), ("Min", range_.hi, own.hi)]
+    needed = [(op, bound) for op, bound, before in sides if (bound != before).any()]
+    name, u = graph.name(value), graph.core(source)
+    for op, bound in needed:
+        stem = name if op == needed[-1][0] else f"{name}_{op.lower()}"
+        limit = b.constant(f"{name}_{op.lower()}_bound", whole(bound))
+        u = b.node(op, [u, limit], stem, g.shape(value), name=node.name)
+    return u
 
 
 def _selected(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt) -> ir.Value:

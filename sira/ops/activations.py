@@ -21,7 +21,7 @@ from sira.ops.base import (
     real,
     register,
 )
-from sira.scaled import ONE, ZERO, Ints, ScaledInt
+from sira.scaled import INT64_MAX, ONE, ZERO, Ints, ScaledInt
 
 
 def _input(args: Args) -> Arg:
@@ -46,6 +46,8 @@ def _relu(node: ir.Node, args: Args) -> list[Arg]:
         range_ = x.interval
         if (range_.lo >= 0).all():
             return [x]
+        if (on_lattice := clip_integers(x, ZERO, None)) is not None:
+            return [on_lattice]
         if (range_.hi <= 0).all():
             return [_zero(x)]
     y = numbers(x)
@@ -104,7 +106,7 @@ def _clip(node: ir.Node, args: Args) -> list[Arg]:
     x = _input(args)
     low, high = _clip_bounds(node, args)
     if isinstance(x, ScaledInt):
-        on_lattice = _clip_integers(x, low, high)
+        on_lattice = clip_integers(x, low, high)
         if on_lattice is not None:
             return [on_lattice]
     y = numbers(x)
@@ -115,23 +117,24 @@ def _clip(node: ir.Node, args: Args) -> list[Arg]:
     return [_not_affine(node, y)]
 
 
-def _clip_integers(x: ScaledInt, low: Exact | None, high: Exact | None) -> ScaledInt | None:
+def clip_integers(x: ScaledInt, low: Exact | None, high: Exact | None) -> ScaledInt | None:
     """Clipping keeps the integers where the bounds are on their lattice or out of reach."""
     if not isinstance(x.scale, Exact) or not isinstance(x.bias, Exact):
         return None
-    lo, hi = x.lo, x.hi
+    lo, hi, reach = x.lo, x.hi, x.interval
     for bound, side in ((low, np.maximum), (high, np.minimum)):
         if bound is None:
             continue
-        q = ((bound - x.bias) / x.scale).values
-        reach = x.interval
         b = bound.interval
         idle = (reach.lo >= b.hi) if side is np.maximum else (reach.hi <= b.lo)
         if idle.all():
             continue
-        if any(v.denominator != 1 for v in q.ravel()):
+        places = np.asarray(((bound - x.bias) / x.scale).values)
+        idle, places = np.broadcast_arrays(idle, places)
+        if any(v.denominator != 1 or abs(v) > INT64_MAX for v in places[~idle]):
             return None
-        lo, hi = side(lo, q.astype(np.int64)), side(hi, q.astype(np.int64))
+        q = np.asarray(np.where(idle, 0, places), np.int64)
+        lo, hi = np.where(idle, lo, side(lo, q)), np.where(idle, hi, side(hi, q))
     return ScaledInt.of(lo, lo if x.hi is x.lo else hi, x.scale, x.bias)
 
 

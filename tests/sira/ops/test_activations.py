@@ -10,6 +10,7 @@ import pytest
 from onnx_models import Net, check, integers, run
 
 from sira.interval import Interval
+from sira.ops.base import numbers
 from sira.scaled import ScaledInt
 
 RANGES = [(-7, 9), (0, 9), (2, 9), (-7, 0), (-7, -2)]
@@ -53,10 +54,38 @@ def test_bounds_are_tight() -> None:
         net.node(op, "x", *inputs)
         q = np.arange(-7, 10)[:, None, None] * np.ones((1, 1, 4), np.int64)
         ranges, exact = run(net, integers(-7, 9), q)
-        found, values = ranges["t0"], exact["t0"]
+        found, values = numbers(ranges["t0"]), numbers(exact["t0"])
         assert isinstance(found, Interval) and isinstance(values, Interval)
         assert np.array_equal(np.broadcast_to(found.lo, (1, 4)), values.lo.min(axis=0))
         assert np.array_equal(np.broadcast_to(found.hi, (1, 4)), values.hi.max(axis=0))
+
+
+@pytest.mark.parametrize("op, limits", [("Relu", ()), ("Clip", (0.0,)), ("Clip", (-1.0, 2.0))])
+def test_clipping_on_the_lattice_keeps_the_integers(op: str, limits: tuple[float, ...]) -> None:
+    """Real zero is the integer 3 of this lattice, -1 is 1, and 2 is 7."""
+    net = Net((1, 4))
+    net.node(op, "x", *limits)
+    found = check(net, integers(-7, 9, 0.5, -1.5))[0]["t0"]
+    assert isinstance(found, ScaledInt)
+    assert (found.lo, found.hi) == ((1, 7) if limits == (-1.0, 2.0) else (3, 9))
+
+
+def test_only_channels_that_are_clipped_must_be_on_the_lattice() -> None:
+    net = Net((1, 4))
+    net.node("Relu", net.node("Add", "x", [0.0, 1.5, 4.75, 100.25]))
+    found = check(net, integers(-7, 9, 0.5))[0]["t1"]
+    assert isinstance(found, ScaledInt)
+    assert found.lo.ravel().tolist() == [0, -3, -7, -7]
+    net = Net((1, 4))
+    net.node("Relu", net.node("Add", "x", [0.0, 1.5, 2.75, 100.25]))
+    assert isinstance(check(net, integers(-7, 9, 0.5))[0]["t1"], Interval)
+
+
+def test_clipping_far_off_the_integers_of_64_bits() -> None:
+    net = Net((1, 1))
+    net.node("Clip", net.node("Mul", "x", 2.0**-70), 1.0, None)
+    found = check(net, integers(0, 9))[0]["t1"]
+    assert isinstance(found, Interval) and (found.lo, found.hi) == (1, 1)
 
 
 def test_relu_of_what_is_never_negative_keeps_the_integers() -> None:
