@@ -62,10 +62,14 @@ class Instance:
     ``MemoryPrefix`` is the instance's name and an underscore; ``shapes`` are the (words, bits) of
     each as the module declares them from its parameters. ``parts`` are the library modules that
     the module instantiates, innermost first.
+
+    A parameter that is a tuple is a packed vector, 32 bits an element, element 0 in the low bits.
+    Ports ``out0``, ``out1``, ... of a layer are one port ``out`` of the module, ``out0`` in the
+    low bits of its valid, ready and data.
     """
 
     module: str
-    parameters: Mapping[str, int]
+    parameters: Mapping[str, int | tuple[int, ...]]
     memories: Mapping[str, Memory] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     parts: tuple[str, ...] = ()

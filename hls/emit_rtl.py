@@ -7,7 +7,7 @@ copied. Two runs give byte-identical files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hls.dataflow import Dataflow, Edge, Instance, Memory, Port, Stream
@@ -184,20 +184,42 @@ def _instance(
     name: str, instance: Instance, incoming: Mapping[str, str], outgoing: Mapping[str, str]
 ) -> Iterator[str]:
     """Print any instance; the mappings give the wire prefix of each port prefix."""
-    parameters = [f"    .{key}({value})" for key, value in instance.parameters.items()]
+    parameters = [*parameter_assignments(instance.parameters)]
     if instance.memories:
         parameters.append(f'    .MemoryPrefix("{name}_")')
     connections = ["    .clk_i(ap_clk)", "    .rst_ni(ap_rst_n)"]
-    directions = ((incoming, "i", "o"), (outgoing, "o", "i"))
-    for wires, forward, backward in directions:
-        for port, wire in wires.items():
-            connections += [
-                f"    .{port}_valid_{forward}({wire}_valid)",
-                f"    .{port}_ready_{backward}({wire}_ready)",
-                f"    .{port}_data_{forward}({wire}_data)",
-            ]
+    for wires, forward, backward in ((incoming, "i", "o"), (outgoing, "o", "i")):
+        for port, members in packed_ports(wires).items():
+            signals = (("valid", forward), ("ready", backward), ("data", forward))
+            for signal, direction in signals:
+                wire = concatenation([f"{wires[member]}_{signal}" for member in members])
+                connections.append(f"    .{port}_{signal}_{direction}({wire})")
     yield f"  {instance.module} #("
     yield ",\n".join(parameters)
     yield f"  ) {name} ("
     yield ",\n".join(connections)
     yield "  );"
+
+
+def parameter_assignments(parameters: Mapping[str, int | tuple[int, ...]]) -> Iterator[str]:
+    """The lines that set an instance's parameters."""
+    for key, value in parameters.items():
+        text = concatenation([f"32'd{v}" for v in value]) if isinstance(value, tuple) else value
+        yield f"    .{key}({text})"
+
+
+def packed_ports(ports: Iterable[str]) -> dict[str, list[str]]:
+    """A module's port prefixes and the layer's ports that make up each, see `Instance`."""
+    result: dict[str, list[str]] = {}
+    for port in ports:
+        result.setdefault(port.rstrip("0123456789"), []).append(port)
+    for prefix, members in result.items():
+        numbered = [f"{prefix}{number}" for number in range(len(members))]
+        members.sort(key=lambda port: (len(port), port))
+        assert members in ([prefix], numbered), members
+    return result
+
+
+def concatenation(parts: Sequence[str]) -> str:
+    """A SystemVerilog concatenation with the first part in the low bits."""
+    return parts[0] if len(parts) == 1 else f"{{{', '.join(reversed(parts))}}}"

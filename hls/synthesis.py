@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from hls.dataflow import Dataflow, Edge, Layer, Port, Resources
-from hls.emit_rtl import emit_rtl
+from hls.emit_rtl import concatenation, emit_rtl, packed_ports, parameter_assignments
 from hls.verilator import cache_folder
 from sira.errors import SiraError
 
@@ -297,11 +297,18 @@ def _wrapper(layer: Layer, emitted: Sequence[Path]) -> str:
     for port, stream in layer.outputs.items():
         ports += [f"  output logic {port}_valid_o", f"  input  logic {port}_ready_i"]
         ports += [f"  output logic [{stream.width - 1}:0] {port}_data_o"]
-    parameters = [f"    .{key}({value})" for key, value in instance.parameters.items()]
+    parameters = [*parameter_assignments(instance.parameters)]
     if instance.memories:
         name = next(iter(instance.memories))
         (file,) = (path.name for path in emitted if path.name.endswith(f"_{name}.mem"))
         parameters.append(f'    .MemoryPrefix("{file.removesuffix(f"{name}.mem")}")')
+    connections = ["    .clk_i", "    .rst_ni"]
+    for streams, forward, backward in ((layer.inputs, "i", "o"), (layer.outputs, "o", "i")):
+        for port, members in packed_ports(streams).items():
+            for signal in (f"valid_{forward}", f"ready_{backward}", f"data_{forward}"):
+                wire = concatenation([f"{member}_{signal}" for member in members])
+                connections.append(f"    .{port}_{signal}({wire})")
     lines = [f"module {LAYER_TOP} (", ",\n".join(ports), ");", ""]
-    lines += [f"  {instance.module} #(", ",\n".join(parameters), "  ) u_layer (.*);", ""]
+    lines += [f"  {instance.module} #(", ",\n".join(parameters), "  ) u_layer ("]
+    lines += [",\n".join(connections), "  );", ""]
     return "\n".join([*lines, "endmodule", ""])

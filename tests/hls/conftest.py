@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import layer_checks
 import numpy as np
 import pytest
+from layer_checks import random_inputs
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
@@ -17,14 +19,6 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIRA_CACHE", str(folder))
         yield folder
-
-
-def _independent(layers: Sequence[Layer], depth: int = 2) -> Dataflow:
-    edges = []
-    for layer in layers:
-        edges.append(Edge(Port("", layer.name), Port(layer.name, "in"), depth))
-        edges.append(Edge(Port(layer.name, "out"), Port("", layer.name), depth))
-    return Dataflow("independent layers", tuple(layers), tuple(edges))
 
 
 def _chain(layers: Sequence[Layer], depth: int = 2) -> Dataflow:
@@ -75,18 +69,15 @@ def _reference(layer: Layer, frames: Ints) -> Ints:
 
 
 def _random_frames(layer: Layer, count: int, seed: int) -> Ints:
-    """Random counts, with the extremes in the first two frames."""
-    stream = layer.inputs["in"]
-    generator = np.random.default_rng(seed)
-    frames = generator.integers(0, 2**stream.bits, (count, stream.elements))
-    frames[0], frames[1] = 0, 2**stream.bits - 1
+    """`random_inputs` of a layer with one input."""
+    (frames,) = random_inputs(layer, count, seed)
     return frames
 
 
 @pytest.fixture(scope="session")
 def independent() -> Callable[..., Dataflow]:
-    """Layers beside each other, each with an input and an output of its own name."""
-    return _independent
+    """Layers beside each other, with ports of the graph as `layer_checks.graph_ports` has them."""
+    return layer_checks.independent
 
 
 @pytest.fixture(scope="session")
