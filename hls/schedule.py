@@ -29,7 +29,10 @@ class Process:
     """Phases that repeat for ever; several periods may make up a frame.
 
     ``latency`` is the number of cycles from the step that gives a beat at an output port to the
-    first in which it is offered there: the registers of the pipeline.
+    first in which it is offered there: the registers of the pipeline. The process and its pipeline
+    stand still while a beat that is offered waits for room; where a step gives beats at several
+    ports, each port takes its own as soon as it can. With latency 0 the beats at the input ports
+    are taken in the cycle in which the last output port takes its beat.
     """
 
     phases: tuple[Phase, ...]
@@ -43,7 +46,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Tokens between the processes of one layer: how many fit, and how many are there at reset."""
+    """Tokens between the processes of one layer: how many fit, and how many are there at reset.
+
+    One process gives them and one takes them. A token can be taken in the cycle after it was given,
+    whatever the latency, and its room is free in the cycle after it was taken.
+    """
 
     capacity: int
     initial: int = 0
