@@ -1,0 +1,60 @@
+"""The fork: every beat to several streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.memories import check_folding
+from hls.schedule import Phase, Process, Schedule
+
+
+@dataclass(frozen=True)
+class Fork:
+    """``copies`` outputs ``out0``, ``out1``, ... that each carry the ``elements`` of the input.
+
+    Each output takes a beat in its own time; the next beat is there once all have taken it.
+    """
+
+    name: str
+    elements: int
+    lanes: int
+    bits: int
+    copies: int
+
+    def __post_init__(self) -> None:
+        assert self.copies >= 1 and self.bits >= 1, self
+        check_folding(self.name, "lanes", self.lanes, self.elements, "elements")
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        return {"in": Stream(self.elements, self.lanes, self.bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        stream = Stream(self.elements, self.lanes, self.bits)
+        return {f"out{copy}": stream for copy in range(self.copies)}
+
+    @property
+    def cycles(self) -> int:
+        return self.elements // self.lanes
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        (frames,) = inputs
+        return (frames,) * self.copies
+
+    def instance(self) -> Instance:
+        return Instance("stream_fork", {"Width": self.lanes * self.bits, "Copies": self.copies})
+
+    def kernel(self) -> Kernel:
+        return Kernel("stream_fork", {"Beats": self.cycles, "Width": self.lanes * self.bits})
+
+    def schedule(self) -> Schedule:
+        """All outputs at once: no output is ahead of another by more than the beat in hand."""
+        gives = dict.fromkeys(self.outputs, 1)
+        return Schedule((Process((Phase(1, {"in": 1}, gives),), 0),))
+
+    def estimate(self) -> Resources:
+        """A flip-flop for each output that says it has taken the beat, and its control."""
+        return Resources(lut=2 * self.copies + 1, ff=self.copies)

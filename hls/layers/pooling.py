@@ -1,0 +1,98 @@
+"""Pooling of windows: the largest or the sum of each channel's counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.memories import check_folding
+from hls.schedule import Phase, Process, Schedule
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The largest (``max``) or the sum (``sum``) over the ``positions`` of each window and channel.
+
+    For each of ``vectors`` windows and each block of ``lanes`` channels, ``positions`` beats of
+    ``lanes`` counts arrive (as from `SlidingWindow` with ``blocks = channels / lanes``), and one
+    beat leaves. The output has the bits of the largest possible value.
+    """
+
+    name: str
+    operation: Literal["max", "sum"]
+    channels: int
+    positions: int
+    input_bits: int
+    lanes: int
+    vectors: int
+
+    def __post_init__(self) -> None:
+        assert self.operation in ("max", "sum"), self
+        assert self.positions >= 1 and self.vectors >= 1, self
+        assert self.input_bits >= 1 and self.output_bits <= 62, self
+        check_folding(self.name, "lanes", self.lanes, self.channels, "channels")
+
+    @property
+    def output_bits(self) -> int:
+        if self.operation == "max":
+            return self.input_bits
+        return (self.positions * ((1 << self.input_bits) - 1)).bit_length()
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        elements = self.vectors * self.channels * self.positions
+        return {"in": Stream(elements, self.lanes, self.input_bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        return {"out": Stream(self.vectors * self.channels, self.lanes, self.output_bits)}
+
+    @property
+    def cycles(self) -> int:
+        return self.vectors * self.channels // self.lanes * self.positions
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        (frames,) = inputs
+        windows = frames.reshape(-1, self.positions, self.lanes)
+        pooled = np.max(windows, axis=1) if self.operation == "max" else np.sum(windows, axis=1)
+        return (pooled.reshape(len(frames), -1),)
+
+    def instance(self) -> Instance:
+        parameters = {
+            "Sum": int(self.operation == "sum"),
+            "Positions": self.positions,
+            "Lanes": self.lanes,
+            "InputBits": self.input_bits,
+            "OutputBits": self.output_bits,
+        }
+        return Instance("pooling", parameters)
+
+    def kernel(self) -> Kernel:
+        return Kernel(
+            "pooling",
+            {
+                "Sum": int(self.operation == "sum"),
+                "Windows": self.vectors * self.channels // self.lanes,
+                "Positions": self.positions,
+                "Lanes": self.lanes,
+                "InputBits": self.input_bits,
+                "OutputBits": self.output_bits,
+            },
+        )
+
+    def schedule(self) -> Schedule:
+        phases = (Phase(self.positions - 1, {"in": 1}), Phase(1, {"in": 1}, {"out": 1}))
+        return Schedule((Process(phases, 1),))
+
+    def estimate(self) -> Resources:
+        """A comparator and a multiplexer, or an adder, and a register for each lane."""
+        lane = self.output_bits
+        if self.operation == "max" and self.positions > 1:
+            lane += 2 * -(-self.input_bits // 3)
+        counter = (self.positions - 1).bit_length()
+        lut = self.lanes * lane * (self.positions > 1) + 2 * counter + 3
+        return Resources(lut=lut, ff=self.lanes * self.output_bits + counter + 1)

@@ -1,0 +1,106 @@
+"""Spreading: a constant between the pixels of an image, for transposed convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.memories import check_folding
+from hls.layers.phases import periodic_phases
+from hls.schedule import Process, Schedule
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Pixel (row, column) goes to (row * strides[0], column * strides[1]); the others are ``fill``.
+
+    ``shape`` = (height, width, channels) becomes ((height - 1) * strides[0] + 1,
+    (width - 1) * strides[1] + 1, channels). ``fill`` is a count in every channel.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    strides: tuple[int, int]
+    fill: int
+    bits: int
+    lanes: int
+
+    def __post_init__(self) -> None:
+        assert min(self.shape) >= 1 and min(self.strides) >= 1, self
+        assert self.bits >= 1 and 0 <= self.fill < 1 << self.bits, self
+        check_folding(self.name, "lanes", self.lanes, self.shape[2], "channels")
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.shape
+        down, right = self.strides
+        return (height - 1) * down + 1, (width - 1) * right + 1, channels
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        height, width, channels = self.shape
+        return {"in": Stream(height * width * channels, self.lanes, self.bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        height, width, channels = self.output_shape
+        return {"out": Stream(height * width * channels, self.lanes, self.bits)}
+
+    @property
+    def cycles(self) -> int:
+        return self.outputs["out"].beats
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        (frames,) = inputs
+        count = len(frames)
+        down, right = self.strides
+        image = np.full((count, *self.output_shape), self.fill, dtype=np.int64)
+        image[:, ::down, ::right] = frames.reshape(count, *self.shape)
+        return (image.reshape(count, -1),)
+
+    def instance(self) -> Instance:
+        height, width, channels = self.output_shape
+        # The beat that stands between pixels, in words of 32 bits, as for any packed parameter.
+        beat = sum(self.fill << self.bits * lane for lane in range(self.lanes))
+        words = -(-self.lanes * self.bits // 32)
+        parameters: dict[str, int | tuple[int, ...]] = {
+            "Width": self.lanes * self.bits,
+            "FillWords": words,
+            "Fill": tuple(beat >> 32 * word & 0xFFFFFFFF for word in range(words)),
+            "Rows": height,
+            "Columns": width,
+            "Beats": channels // self.lanes,
+            "RowStride": self.strides[0],
+            "ColumnStride": self.strides[1],
+        }
+        return Instance("stream_spread", parameters, parts=("stride_counter",))
+
+    def kernel(self) -> Kernel:
+        height, width, channels = self.output_shape
+        return Kernel(
+            "stream_spread",
+            {
+                "Lanes": self.lanes,
+                "Bits": self.bits,
+                "Fill": f"{self.fill}ULL",
+                "RowAxis": f"StrideAxis<{height}, 0, {height - 1}, {self.strides[0]}>",
+                "ColumnAxis": f"StrideAxis<{width}, 0, {width - 1}, {self.strides[1]}>",
+                "Beats": channels // self.lanes,
+            },
+        )
+
+    def schedule(self) -> Schedule:
+        height, width, channels = self.output_shape
+        takes = np.zeros((height, width, channels // self.lanes), dtype=bool)
+        takes[:: self.strides[0], :: self.strides[1]] = True
+        phases = periodic_phases({"in": takes.ravel()}, {"out": np.ones(takes.size, dtype=bool)})
+        return Schedule((Process(phases, 0),))
+
+    def estimate(self) -> Resources:
+        """A LUT for each bit of a beat, and counters of rows, columns and beats."""
+        height, width, channels = self.output_shape
+        bits = sum((size - 1).bit_length() for size in (height, width, channels // self.lanes))
+        return Resources(lut=self.lanes * self.bits + 3 * bits, ff=2 * bits)
