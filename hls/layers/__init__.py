@@ -3,10 +3,13 @@
 from hls.layers.argmax import ArgMax
 from hls.layers.concat import Concat
 from hls.layers.depth_to_space import DepthToSpace
+from hls.layers.depthwise_vector import DepthwiseVector
 from hls.layers.elementwise import Elementwise
 from hls.layers.fork import Fork
-from hls.layers.matrix_vector import MatrixVector, Product
+from hls.layers.global_pooling import GlobalPooling
+from hls.layers.matrix_vector import MatrixVector
 from hls.layers.pooling import Pooling
+from hls.layers.products import Product
 from hls.layers.slice import Slice
 from hls.layers.spread import Spread
 from hls.layers.thresholding import Thresholding
@@ -16,8 +19,10 @@ __all__ = [
     "ArgMax",
     "Concat",
     "DepthToSpace",
+    "DepthwiseVector",
     "Elementwise",
     "Fork",
+    "GlobalPooling",
     "MatrixVector",
     "Pooling",
     "Product",

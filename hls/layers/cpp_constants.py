@@ -26,7 +26,8 @@ def sized(values: Ints) -> tuple[str, Ints]:
 
 def signed_bits(values: Ints) -> int:
     """Bits of the two's complement that holds all values."""
-    return max(int(v).bit_length() if v >= 0 else int(~v).bit_length() for v in values.flat) + 1
+    ends = int(values.min()), int(values.max())
+    return max(v.bit_length() if v >= 0 else (~v).bit_length() for v in ends) + 1
 
 
 def packed_words(values: Ints, bits: int) -> Ints:

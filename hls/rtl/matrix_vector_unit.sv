@@ -1,8 +1,9 @@
-// Matrix-vector unit: out[n] = (start[n] + sum_k weight[n][k] * in[k]) mod 2**AccumulatorBits.
+// Matrix-vector unit: out[n] = (start[n] + sum_k weight[n][k] * in[g][k]) mod 2**AccumulatorBits.
 //
-// Each cycle takes Simd inputs and multiplies them with Pe x Simd weights: a vector takes
-// (Outputs / Pe) * (Inputs / Simd) cycles, vectors follow each other without a gap. The inputs of a
-// vector are kept in a replay buffer while the groups of Pe outputs pass.
+// A vector is `Groups` subvectors of `Inputs` inputs, and subvector g makes Outputs / Groups of the
+// outputs. Each cycle takes Simd inputs and multiplies them with Pe x Simd weights: a vector takes
+// (Outputs / Pe) * (Inputs / Simd) cycles, vectors follow each other without a gap. A subvector is
+// kept in a replay buffer while its outputs pass, Pe at a time.
 //
 // Products are sums of rows, and all row bits are counted as positive: what a weight's sign adds is
 // a constant per output, which the emitter puts into the start value. `Product` names the rows:
@@ -18,11 +19,12 @@
 // Pipeline: weight and input registers | rows and the first adders | ... | accumulator, which is
 // also the output register. All of it stands still while an output waits to be taken.
 //
-// Memories: weights.mem, one word per cycle of a vector, {pe, simd, code} with lane 0 low; read
-// into a register, so that it maps to LUT ROM or block RAM; start.mem, one word per output group.
+// Memories: weights.mem, one word per cycle of a vector, {pe, simd, code} with lane 0 low; those of
+// start_values.
 module matrix_vector_unit #(
   parameter int unsigned Outputs         = 4,
-  parameter int unsigned Inputs          = 8,
+  parameter int unsigned Inputs          = 8,  // of a group
+  parameter int unsigned Groups          = 1,
   parameter int unsigned Pe              = 2,
   parameter int unsigned Simd            = 4,
   parameter int unsigned InputBits       = 2,
@@ -30,6 +32,10 @@ module matrix_vector_unit #(
   parameter int unsigned AccumulatorBits = 8,
   parameter int unsigned Product         = 1,
   parameter int unsigned LevelsPerStage  = 1,
+  parameter int unsigned ImageRows       = 1,  // this and the next three: see start_values
+  parameter int unsigned ImageColumns    = 1,
+  parameter int unsigned RowClasses      = 1,
+  parameter int unsigned ColumnClasses   = 1,
   parameter              MemoryPrefix    = ""
 ) (
   input  logic                          clk_i,
@@ -42,16 +48,15 @@ module matrix_vector_unit #(
   output logic [Pe*AccumulatorBits-1:0] out_data_o
 );
 
-  localparam int unsigned Folds      = Outputs / Pe;   // output groups
-  localparam int unsigned Beats      = Inputs / Simd;  // cycles per output group
+  localparam int unsigned Folds      = Outputs / Pe;    // output beats of a vector
+  localparam int unsigned Repeats    = Folds / Groups;  // output beats of a subvector
+  localparam int unsigned Beats      = Inputs / Simd;   // cycles per output beat
   localparam int unsigned Words      = Folds * Beats;
   localparam int unsigned InputWidth = Simd * InputBits;
   localparam int unsigned WordBits   = Pe * Simd * WeightBits;
   localparam int unsigned StartBits  = Pe * AccumulatorBits;
 
   localparam int unsigned BeatBits = (Beats > 1) ? $clog2(Beats) : 1;
-  localparam int unsigned FoldBits = (Folds > 1) ? $clog2(Folds) : 1;
-  localparam int unsigned WordAddr = (Words > 1) ? $clog2(Words) : 1;
 
   // Rows of one product, their bits, and the distance of their weights.
   localparam int unsigned Rows = (Product == 2) ? (WeightBits + 1) / 2 :
@@ -78,13 +83,13 @@ module matrix_vector_unit #(
   localparam int unsigned RowStages  = ($clog2(Rows) + LevelsPerStage - 1) / LevelsPerStage;
   localparam int unsigned Stages     = LaneStages + RowStages;
 
-  // ---- Input, replayed for every output group -------------------------------------------------
+  // ---- Input, replayed for every output beat --------------------------------------------------
   logic                  replay_valid, enable;
   logic [InputWidth-1:0] replay_data;
 
-  if (Folds > 1) begin : gen_replay
+  if (Repeats > 1) begin : gen_replay
     replay_buffer #(
-      .Width(InputWidth), .Length(Beats), .Repeats(Folds), .Depth(32'd2 << $clog2(Beats))
+      .Width(InputWidth), .Length(Beats), .Repeats(Repeats), .Depth(32'd2 << $clog2(Beats))
     ) u_replay (
       .clk_i, .rst_ni,
       .in_valid_i, .in_ready_o, .in_data_i,
@@ -96,7 +101,7 @@ module matrix_vector_unit #(
     assign in_ready_o   = enable;
   end
 
-  // ---- Weights, and which beat of the output group this is ------------------------------------
+  // ---- Weights, and which cycle of the output beat this is ------------------------------------
   logic [WordBits-1:0] weights_q;
   logic                first_beat, last_beat;
 
@@ -113,33 +118,11 @@ module matrix_vector_unit #(
     assign last_beat  = 1'b1;
   end
 
-  if (Words > 1) begin : gen_weights
-    // The counter runs one word ahead, so that the address register feeds nothing but the memory:
-    // synthesis would build parts of the memory out of the counter's logic otherwise.
-    logic [WordBits-1:0] weights [Words];
-    logic [WordAddr-1:0] address_q, next_q;
-    if (MemoryPrefix != "") begin : gen_load
-      initial $readmemh({MemoryPrefix, "weights.mem"}, weights);
-    end
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) begin
-        address_q <= '0;
-        next_q    <= WordAddr'(1);
-      end else if (enable && replay_valid) begin
-        address_q <= next_q;
-        next_q    <= (next_q == WordAddr'(Words - 1)) ? '0 : next_q + 1'b1;
-      end
-    end
-    always_ff @(posedge clk_i) begin
-      if (enable) weights_q <= weights[address_q];
-    end
-  end else begin : gen_constant_weights
-    logic [WordBits-1:0] weights [1];
-    if (MemoryPrefix != "") begin : gen_load
-      initial $readmemh({MemoryPrefix, "weights.mem"}, weights);
-    end
-    assign weights_q = weights[0];
-  end
+  weight_memory #(
+    .Words(Words), .Width(WordBits), .MemoryPrefix(MemoryPrefix)
+  ) u_weights (
+    .clk_i, .rst_ni, .enable_i(enable), .step_i(replay_valid), .word_o(weights_q)
+  );
 
   logic [InputWidth-1:0] input_q;
   always_ff @(posedge clk_i) begin
@@ -163,33 +146,13 @@ module matrix_vector_unit #(
   // ---- Start values, read one stage ahead of the accumulator -----------------------------------
   logic [StartBits-1:0] start_q;
 
-  if (Folds > 1) begin : gen_start
-    logic [StartBits-1:0] start [Folds];
-    logic [FoldBits-1:0]  fold_q, next_q;
-    logic                 read;
-    if (MemoryPrefix != "") begin : gen_load
-      initial $readmemh({MemoryPrefix, "start.mem"}, start);
-    end
-    assign read = enable && valid_q[Stages-1] && first_q[Stages-1];
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) begin
-        fold_q <= '0;
-        next_q <= FoldBits'(1);
-      end else if (read) begin
-        fold_q <= next_q;
-        next_q <= (next_q == FoldBits'(Folds - 1)) ? '0 : next_q + 1'b1;
-      end
-    end
-    always_ff @(posedge clk_i) begin
-      if (read) start_q <= start[fold_q];
-    end
-  end else begin : gen_constant_start
-    logic [StartBits-1:0] start [1];
-    if (MemoryPrefix != "") begin : gen_load
-      initial $readmemh({MemoryPrefix, "start.mem"}, start);
-    end
-    assign start_q = start[0];
-  end
+  start_values #(
+    .Folds(Folds), .Width(StartBits), .ImageRows(ImageRows), .ImageColumns(ImageColumns),
+    .RowClasses(RowClasses), .ColumnClasses(ColumnClasses), .MemoryPrefix(MemoryPrefix)
+  ) u_start (
+    .clk_i, .rst_ni,
+    .read_i(enable && valid_q[Stages-1] && first_q[Stages-1]), .word_o(start_q)
+  );
 
   // ---- Products and sums ------------------------------------------------------------------------
   for (genvar p = 0; p < Pe; p++) begin : gen_pe

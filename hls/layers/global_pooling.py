@@ -1,0 +1,111 @@
+"""Global pooling: the maximum or the sum of every channel over a whole frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.memories import check_folding
+from hls.schedule import Phase, Process, Schedule
+
+
+@dataclass(frozen=True)
+class GlobalPooling:
+    """out[c] = max or sum over p of u[p, c]; a frame is ``positions`` x ``channels`` counts.
+
+    ``lanes`` channels are handled in a cycle. The results so far stand in a memory of
+    channels / lanes words, and leave while the last position arrives: a frame takes as many cycles
+    as it has beats, and the next one follows without a gap.
+    """
+
+    name: str
+    operation: Literal["max", "sum"]
+    channels: int
+    positions: int
+    input_bits: int
+    lanes: int
+
+    def __post_init__(self) -> None:
+        assert self.operation in ("max", "sum"), (self.name, self.operation)
+        assert min(self.channels, self.positions, self.input_bits) >= 1, self.name
+        assert self.output_bits <= 62, (self.name, self.output_bits)
+        check_folding(self.name, "lanes", self.lanes, self.channels, "channels")
+
+    @property
+    def output_bits(self) -> int:
+        if self.operation == "max":
+            return self.input_bits
+        return (self.positions * ((1 << self.input_bits) - 1)).bit_length()
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        return {"in": Stream(self.positions * self.channels, self.lanes, self.input_bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        return {"out": Stream(self.channels, self.lanes, self.output_bits)}
+
+    @property
+    def folds(self) -> int:
+        """Beats of one position, channels / lanes."""
+        return self.channels // self.lanes
+
+    @property
+    def cycles(self) -> int:
+        return self.positions * self.folds
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        (frames,) = inputs
+        values = frames.reshape(len(frames), self.positions, self.channels)
+        reduce = np.max if self.operation == "max" else np.sum
+        return (reduce(values, axis=1),)
+
+    def instance(self) -> Instance:
+        return Instance(
+            "global_pooling",
+            {
+                "Positions": self.positions,
+                "Folds": self.folds,
+                "Lanes": self.lanes,
+                "InputBits": self.input_bits,
+                "OutputBits": self.output_bits,
+                "Maximum": int(self.operation == "max"),
+            },
+        )
+
+    def kernel(self) -> Kernel:
+        return Kernel(
+            "global_pooling",
+            {
+                "Maximum": int(self.operation == "max"),
+                "Positions": self.positions,
+                "Folds": self.folds,
+                "Lanes": self.lanes,
+                "InputBits": self.input_bits,
+                "OutputBits": self.output_bits,
+            },
+        )
+
+    def schedule(self) -> Schedule:
+        waiting = Phase(self.folds * (self.positions - 1), {"in": 1})
+        leaving = Phase(self.folds, {"in": 1}, {"out": 1})
+        return Schedule((Process((waiting, leaving), 2),))
+
+    def estimate(self) -> Resources:
+        """LUT: an adder, or a comparator and a choice, for each lane; the memory; the counters.
+
+        The memory is LUTRAM, 32 words by 14 bits in 8 LUTs, or block RAM where that is less.
+        """
+        width = self.lanes * self.output_bits
+        each = self.output_bits + (self.output_bits // 2 if self.operation == "max" else 0)
+        counters = 2 * self.cycles.bit_length()
+        lut, ff = self.lanes * each + counters + 5, 2 * width + counters + 5
+        if self.folds == 1:
+            return Resources(lut, ff - width)
+        if self.folds > 512:
+            return Resources(lut, ff, bram18=-(-width // 36) * -(-self.folds // 512))
+        return Resources(lut + -(-width // 14) * 8 * -(-self.folds // 32), ff)
