@@ -6,6 +6,7 @@ reaches the level, found by bisection (SIRA, sec. 5). Falling channels count on 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
@@ -124,9 +125,10 @@ def staircase(tail: Tail, ranges: Ranges, source: ScaledInt | None = None) -> St
 
     ``source`` is that range where it is not the one that analysis found for the tensor.
     """
+    rank = len(g.shape(tail.source))
     source = source or ranges.scaled(tail.source)
     assert source is not None
-    rank = len(g.shape(tail.source))
+    source = _by_channel(source, rank)
     axis, channels = _channels(tail, ranges, source)
     column = (channels,) + (1,) * (rank - 1 - axis)
     lo, hi = (np.broadcast_to(q.reshape(-1), (channels,)) for q in (source.lo, source.hi))
@@ -158,6 +160,26 @@ def staircase(tail: Tail, ranges: Ranges, source: ScaledInt | None = None) -> St
         high = np.where(reached & (low < high), middle, high)
         low = np.where(~reached & (low < high), middle + 1, low)
     return Staircase(low.T.copy(), sign, base, axis)
+
+
+def _by_channel(source: ScaledInt, rank: int) -> ScaledInt:
+    """With bounds that differ between channels alone, the worst of each.
+
+    Channels are where scale and bias differ; where they do not, along axis 1.
+    """
+    sizes = (np.atleast_1d(q).shape for q in (source.lo, source.hi))
+    varying = {i - len(s) for s in sizes for i, d in enumerate(s) if d != 1}
+    if len(varying) < 2:
+        return source
+    of_scale = np.broadcast_shapes(source.scale.shape, source.bias.shape)
+    kept = {i - len(of_scale) for i, d in enumerate(of_scale) if d != 1} or {1 - rank}
+
+    def worst(bound: Ints, f: Callable[..., Ints]) -> Ints:
+        others = (i for i in range(bound.ndim) if i - bound.ndim not in kept)
+        return f(bound, axis=tuple(others), keepdims=True)
+
+    lo, hi = worst(source.lo, np.min), worst(source.hi, np.max)
+    return ScaledInt(lo, hi, source.scale, source.bias)
 
 
 def _channels(tail: Tail, ranges: Ranges, source: ScaledInt) -> tuple[int, int]:

@@ -1,0 +1,78 @@
+"""Whole convolutional networks: integers of every stage, as qonnx executes them, are golden."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from stage_checks import check
+
+from sira import graph as g
+from sira.analysis import analyze
+from sira.datatypes import InputSpec, parse_input
+from sira.load import prepare, read
+from transforms import annotate_accumulators, remove_constant_channels, to_canonical, to_thresholds
+
+MODELS = Path(__file__).parents[1] / "models"
+PIXELS = parse_input("UINT8,scale=1/255", [])[1]
+
+NETWORKS = ["residual_w3a3", "depthwise_w4a4", "skip_concat_w4a4"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def cropped(name: str, size: int) -> onnx.ModelProto:
+    """One of the super-resolution networks of the qonnx package, for smaller images."""
+    folder = resources.files("qonnx.data") / "onnx" / "bsd300x3-espcn" / name
+    proto = onnx.load_from_string((folder / "quant_model.onnx").read_bytes())
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    (image,) = (i for i in proto.graph.input if i.name not in constants)
+    for axis, n in ((2, size), (3, size)):
+        image.type.tensor_type.shape.dim[axis].dim_value = n
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    return proto
+
+
+def all_integer(model: ir.Model, inputs: dict[str, InputSpec]) -> None:
+    """Every tensor of the last stage in front of the real outputs is an integer."""
+    canonical = to_canonical(model)
+    thresholds = to_thresholds(canonical, analyze(canonical, inputs))
+    without = remove_constant_channels(thresholds, analyze(thresholds))
+    ranges = analyze(without)
+    integer = annotate_accumulators(without, ranges)
+    for node in integer.graph:
+        if node.outputs[0] not in integer.graph.outputs:
+            assert ranges.scaled(node.outputs[0]) is not None, g.describe(node)
+
+
+def pixels(model: ir.Model, count: int) -> np.ndarray:
+    shape = g.shape(model.graph.inputs[0])
+    return np.random.default_rng(0).integers(0, 256, (count, *shape)) / 255
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_small_networks(name: str) -> None:
+    model = prepare(read(MODELS / f"{name}.onnx"))
+    all_integer(model, {})
+    check(model, {}, pixels(model, 3))
+
+
+@pytest.mark.parametrize("name", ["nn_resize", "subpixel"])
+def test_super_resolution(name: str) -> None:
+    model = prepare(cropped(name, 10))
+    inputs = {g.name(model.graph.inputs[0]): PIXELS}
+    all_integer(model, inputs)
+    check(model, inputs, pixels(model, 1))
