@@ -34,13 +34,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hls.dataflow import Dataflow, Edge, Layer, Port, Resources
-from hls.emit_rtl import concatenation, emit_rtl, packed_ports, parameter_assignments
+from hls.dataflow import Layer, Resources
+from hls.emit_rtl import LIBRARY, layer_module, layer_sources, memory_files, memory_text
 from hls.verilator import cache_folder
 from sira.errors import SiraError
 
 LAYER_TOP = "layer_top"
-"""The module that `synthesize_layer` puts around a layer's module to set its parameters."""
+"""The name of a layer's module that is synthesised alone."""
 
 _PARALLEL = 2  # a run needs one core and up to 2 GB
 
@@ -272,43 +272,16 @@ def _store(result: SynthesisResult, folder: Path) -> None:
 
 
 def emit_layer(layer: Layer, directory: Path) -> list[str]:
-    """Write a layer's module, its parts, memories and the wrapper `LAYER_TOP`.
+    """Write a layer's module without FIFOs, called `LAYER_TOP`, its parts and its memories.
 
     Returns the source files' names in ``directory``.
     """
-    edges = (
-        *(Edge(Port("", port), Port(layer.name, port)) for port in layer.inputs),
-        *(Edge(Port(layer.name, port), Port("", port)) for port in layer.outputs),
-    )
-    emitted = emit_rtl(Dataflow("layer", (layer,), edges), directory)
-    (directory / "accelerator.sv").unlink()
-    (directory / f"{LAYER_TOP}.sv").write_text(_wrapper(layer, emitted))
-    library = [path.name for path in emitted if path.suffix == ".sv"]
-    return [*(name for name in library if name != "accelerator.sv"), f"{LAYER_TOP}.sv"]
-
-
-def _wrapper(layer: Layer, emitted: Sequence[Path]) -> str:
-    """A module with the ports of the layer's own that fixes its parameters."""
     instance = layer.instance()
-    ports = ["  input  logic clk_i", "  input  logic rst_ni"]
-    for port, stream in layer.inputs.items():
-        ports += [f"  input  logic {port}_valid_i", f"  output logic {port}_ready_o"]
-        ports += [f"  input  logic [{stream.width - 1}:0] {port}_data_i"]
-    for port, stream in layer.outputs.items():
-        ports += [f"  output logic {port}_valid_o", f"  input  logic {port}_ready_i"]
-        ports += [f"  output logic [{stream.width - 1}:0] {port}_data_o"]
-    parameters = [*parameter_assignments(instance.parameters)]
-    if instance.memories:
-        name = next(iter(instance.memories))
-        (file,) = (path.name for path in emitted if path.name.endswith(f"_{name}.mem"))
-        parameters.append(f'    .MemoryPrefix("{file.removesuffix(f"{name}.mem")}")')
-    connections = ["    .clk_i", "    .rst_ni"]
-    for streams, forward, backward in ((layer.inputs, "i", "o"), (layer.outputs, "o", "i")):
-        for port, members in packed_ports(streams).items():
-            for signal in (f"valid_{forward}", f"ready_{backward}", f"data_{forward}"):
-                wire = concatenation([f"{member}_{signal}" for member in members])
-                connections.append(f"    .{port}_{signal}({wire})")
-    lines = [f"module {LAYER_TOP} (", ",\n".join(ports), ");", ""]
-    lines += [f"  {instance.module} #(", ",\n".join(parameters), "  ) u_layer ("]
-    lines += [",\n".join(connections), "  );", ""]
-    return "\n".join([*lines, "endmodule", ""])
+    sources = layer_sources(LAYER_TOP, instance)
+    texts = {file: (LIBRARY / file).read_text() for file in sources[:-1]}
+    texts[sources[-1]] = layer_module(layer, instance, LAYER_TOP, {})
+    texts |= {f: memory_text(m) for f, m in memory_files(LAYER_TOP, instance).items()}
+    directory.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        (directory / file).write_text(text)
+    return sources

@@ -82,12 +82,18 @@ def test_yosys_reads_it(emitted, reader):
 
 
 def test_every_library_file_is_used_by_some_layer(emitted):
-    emitted_sources = {path.name for path in emitted[1] if path.suffix == ".sv"}
-    assert emitted_sources == {path.name for path in LIBRARY.glob("*.sv")} | {"accelerator.sv"}
+    folder, paths = emitted
+    names = identifiers([layer.name for layer in layers()]).values()
+    printed = {"accelerator.sv", *(f"{name}.sv" for name in names)}
+    library = {path.name for path in LIBRARY.glob("*.sv")}
+    assert {path.name for path in paths if path.suffix == ".sv"} == library | printed
+    assert not library & printed
+    assert all((folder / name).read_bytes() == (LIBRARY / name).read_bytes() for name in library)
 
 
 def test_identifiers():
     names = ["/model/fc.0", "model_fc_0", "module", "0", "s_axis_x", "Ünicode", "", "accelerator"]
+    names += ["thresholding", "Stream FIFO"]  # the library's modules
     assert list(identifiers(names).values()) == [
         "model_fc_0",
         "model_fc_0_2",
@@ -97,6 +103,8 @@ def test_identifiers():
         "nicode",
         "layer",
         "accelerator_2",
+        "thresholding_2",
+        "stream_fifo_2",
     ]
 
 
@@ -116,4 +124,17 @@ def test_top_has_axi_streams_padded_to_bytes(chain, tmp_path):
     top = (tmp_path / "accelerator.sv").read_text()
     assert "input  logic [7:0] s_axis_tdata" in top
     assert "output logic [15:0] m_axis_tdata" in top
-    assert "stream_width_converter #(" in top and ") wc (" in top
+
+
+def test_a_layer_is_a_module_with_the_fifos_of_its_inputs(chain, tmp_path):
+    """The top has the FIFO of its output alone."""
+    layers = [WidthConverter("first", 6, 1, 3, 5), WidthConverter("second", 6, 3, 1, 5)]
+    emit_rtl(chain(layers, depth=7), tmp_path)
+    top, first, second = (
+        (tmp_path / f"{name}.sv").read_text() for name in ("accelerator", "first", "second")
+    )
+    assert "first u_first (" in top and "second u_second (" in top
+    for text, width in ((first, 5), (second, 15), (top, 5)):
+        assert text.count("stream_fifo #(") == 1
+        assert f".Width({width}),\n    .Depth(7)" in text
+    assert "stream_width_converter #(" in first and "stream_width_converter #(" not in top
