@@ -11,6 +11,7 @@ from hls.layers.matrix_vector import MatrixVector
 from hls.layers.pooling import Pooling
 from hls.layers.products import Product
 from hls.layers.slice import Slice
+from hls.layers.sliding_window import SlidingWindow
 from hls.layers.spread import Spread
 from hls.layers.thresholding import Thresholding
 from hls.layers.width_converter import WidthConverter
@@ -27,6 +28,7 @@ __all__ = [
     "Pooling",
     "Product",
     "Slice",
+    "SlidingWindow",
     "Spread",
     "Thresholding",
     "WidthConverter",

@@ -1,0 +1,218 @@
+"""The sliding window: the windows of an image, padding included, from a line buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.memories import check_folding
+from hls.layers.window_plan import WindowPlan, window_plan
+from hls.schedule import Buffer, Phase, Process, Schedule
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """The windows of an image of ``shape`` (height, width, channels), one for each output pixel.
+
+    ``kernel_size``, ``strides`` and ``dilations`` are (rows, columns), ``pads`` (top, left, bottom,
+    right); the size of the output is that of ONNX, rounded down. Positions in the padding carry the
+    count ``fill`` in every channel.
+
+    For each window, row by row: for each of ``blocks`` equal blocks of channels, for each kernel
+    row, for each kernel column, the channels of the block, ``lanes`` in a beat. One block is the
+    order of a dense convolution, ``channels / lanes`` blocks that of depthwise layers.
+
+    The line buffer holds whole pixels, as few as will do for max(input beats, output beats) cycles
+    a frame, see `WindowPlan.capacity`: the span of a window, what it moves at a time, and what
+    must have been collected of the next row or frame when the last window of one ends.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    fill: int
+    blocks: int
+    bits: int
+    lanes: int
+
+    def __post_init__(self) -> None:
+        assert min(*self.shape, *self.kernel_size, *self.strides, *self.dilations) >= 1, self
+        assert min(self.pads) >= 0 and 0 <= self.fill < 1 << min(self.bits, 32), self
+        channels = self.shape[2]
+        assert self.blocks >= 1 and channels % self.blocks == 0, self
+        check_folding(self.name, "lanes", self.lanes, channels // self.blocks, "channels")
+        assert self.plan.rows.outputs >= 1 and self.plan.columns.outputs >= 1, self
+        assert self.plan.rows.inside.any() and self.plan.columns.inside.any(), self
+
+    @property
+    def plan(self) -> WindowPlan:
+        return window_plan(
+            self.shape,
+            self.kernel_size,
+            self.strides,
+            self.dilations,
+            self.pads,
+            self.blocks,
+            self.lanes,
+        )
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Rows and columns of windows."""
+        return self.plan.rows.outputs, self.plan.columns.outputs
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        height, width, channels = self.shape
+        return {"in": Stream(height * width * channels, self.lanes, self.bits)}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        elements = self.plan.windows * self.plan.window_beats * self.lanes
+        return {"out": Stream(elements, self.lanes, self.bits)}
+
+    @property
+    def cycles(self) -> int:
+        return max(self.inputs["in"].beats, self.outputs["out"].beats)
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        (frames,) = inputs
+        (height, width, channels), (rows, columns) = self.shape, self.output_size
+        top, left, bottom, right = self.pads
+        images = frames.reshape(-1, height, width, channels)
+        margins = ((0, 0), (top, bottom), (left, right), (0, 0))
+        padded = np.pad(images, margins, constant_values=self.fill)
+        block = channels // self.blocks
+        windows = np.empty(
+            (len(frames), rows, columns, self.blocks, *self.kernel_size, block), dtype=np.int64
+        )
+        for y, x in np.ndindex(self.kernel_size):
+            first_row, first_column = y * self.dilations[0], x * self.dilations[1]
+            taps = padded[
+                :,
+                first_row : first_row + (rows - 1) * self.strides[0] + 1 : self.strides[0],
+                first_column : first_column + (columns - 1) * self.strides[1] + 1 : self.strides[1],
+            ]
+            windows[..., y, x, :] = taps.reshape(len(frames), rows, columns, self.blocks, block)
+        return (windows.reshape(len(frames), -1),)
+
+    def schedule(self) -> Schedule:
+        """A writer that claims room for a pixel with its first beat, and a reader of beats.
+
+        ``filled`` counts pixels that are complete, ``free`` those for which there is room.
+        """
+        plan, beats = self.plan, self.plan.pixel_beats
+        if beats == 1:
+            writing: tuple[Phase, ...] = (Phase(1, {"in": 1, "free": 1}, {"filled": 1}),)
+        else:
+            writing = (
+                Phase(1, {"in": 1, "free": 1}),
+                Phase(beats - 2, {"in": 1}),
+                Phase(1, {"in": 1}, {"filled": 1}),
+            )
+        unread = plan.pixels - int(plan.needed[-1])
+        room = plan.capacity + int(plan.oldest[0])
+        most = plan.capacity + plan.pixels
+        buffers = {"filled": Buffer(most, unread), "free": Buffer(most, room)}
+        return Schedule((Process(writing), Process(self._reading(unread))), buffers)
+
+    def _reading(self, unread: int) -> tuple[Phase, ...]:
+        """A frame of the reader: it takes pixels when it needs them, and frees them with windows.
+
+        The ``unread`` pixels at the end of a frame are taken by the next one.
+        """
+        plan = self.plan
+        taken = np.diff(plan.needed, prepend=0)
+        taken[np.argmax(taken > 0)] += unread
+        freed = np.diff(plan.oldest)
+        ends = np.arange(1, plan.windows + 1) * plan.window_beats - 1
+        takes = dict(zip(plan.steps[taken > 0].tolist(), taken[taken > 0].tolist(), strict=True))
+        frees = dict(zip(ends[freed > 0].tolist(), freed[freed > 0].tolist(), strict=True))
+
+        @cache  # as few as there are different ones, of some ten thousand
+        def phase(steps: int, take: int = 0, free: int = 0) -> Phase:
+            moves = {"free": free} if free else {}
+            return Phase(steps, {"filled": take} if take else {}, {"out": 1} | moves)
+
+        phases, done = [], 0
+        for step in sorted({*takes, *frees}):
+            phases += [phase(step - done), phase(1, takes.get(step, 0), frees.get(step, 0))]
+            done = step + 1
+        phases.append(phase(plan.windows * plan.window_beats - done))
+        return tuple(phase for phase in phases if phase.steps)
+
+    def instance(self) -> Instance:
+        plan = self.plan
+        top, left, bottom, right = self.pads
+        return Instance(
+            "sliding_window",
+            {
+                "Rows": self.shape[0],
+                "Columns": self.shape[1],
+                "Blocks": self.blocks,
+                "BlockBeats": plan.block_beats,
+                "KernelRows": self.kernel_size[0],
+                "KernelColumns": self.kernel_size[1],
+                "StrideRows": self.strides[0],
+                "StrideColumns": self.strides[1],
+                "DilationRows": self.dilations[0],
+                "DilationColumns": self.dilations[1],
+                "PadTop": top,
+                "PadLeft": left,
+                "PadBottom": bottom,
+                "PadRight": right,
+                "Lanes": self.lanes,
+                "Bits": self.bits,
+                "Fill": self.fill,
+                "Pixels": plan.capacity,
+                "CountBits": plan.count_bits,
+            },
+            parts=("frame_counter",),
+        )
+
+    def kernel(self) -> Kernel:
+        top, left, bottom, right = self.pads
+        return Kernel(
+            "sliding_window",
+            {
+                "Rows": self.shape[0],
+                "Columns": self.shape[1],
+                "Blocks": self.blocks,
+                "BlockBeats": self.plan.block_beats,
+                "KernelRows": self.kernel_size[0],
+                "KernelColumns": self.kernel_size[1],
+                "StrideRows": self.strides[0],
+                "StrideColumns": self.strides[1],
+                "DilationRows": self.dilations[0],
+                "DilationColumns": self.dilations[1],
+                "PadTop": top,
+                "PadLeft": left,
+                "PadBottom": bottom,
+                "PadRight": right,
+                "Lanes": self.lanes,
+                "Bits": self.bits,
+                "Fill": self.fill,
+                "Pixels": self.plan.capacity,
+            },
+        )
+
+    def estimate(self) -> Resources:
+        """The line buffer as LUTRAM or block RAM, a register of its word, and the control."""
+        words, width = self.plan.capacity * self.plan.pixel_beats, self.lanes * self.bits
+        lut, blocks = ram_cost(words, width)
+        return Resources(lut=lut + width + 150, ff=width + 90, bram18=blocks)
+
+
+def ram_cost(words: int, bits: int) -> tuple[int, int]:
+    """LUTs and 18 kbit block RAMs of a memory with one write and one read port."""
+    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+    blocks = min(-(-bits // width) * -(-words // depth) for width, depth in shapes)
+    lut = 8 * -(-bits // 14) * -(-words // 32)
+    return (lut, 0) if lut <= 64 * blocks else (0, blocks)
