@@ -84,7 +84,9 @@ def evaluate(tail: Tail, ranges: Ranges, source: Value) -> Value:
             None if v is None else values[v] if v in values else ranges[v] for v in node.inputs
         ]
         output = node.outputs[0]
-        value = settle(rule_of(node).evaluate(node, arguments)[0], ranges[output])
+        value = rule_of(node).evaluate(node, arguments)[0]
+        if output is tail.sink or isinstance(ranges[output], Interval):
+            value = settle(value, ranges[output])
         if isinstance(source, Exact) and isinstance(value, ScaledInt) and output is not tail.sink:
             value = value.exact  # a quantizer's: as integers its reals would be enclosures again
         values[output] = value
