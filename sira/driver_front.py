@@ -42,7 +42,8 @@ class Stopwatch:
         self.tell(name)
         start = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
+        spent = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.seconds[name] = round(spent, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +88,28 @@ def transform(
 ) -> Front:
     """Everything up to the integer graph."""
     watch = watch or Stopwatch(None)
+    loaded, ranges = load_and_analyze(proto, inputs, name, watch)
+    return to_integers(proto, inputs, loaded, ranges, watch)
+
+
+def load_and_analyze(
+    proto: onnx.ModelProto, inputs: Mapping[str, InputSpec], name: str, watch: Stopwatch
+) -> tuple[ir.Model, Ranges]:
+    """The cleaned-up graph of a file, and the range of every tensor."""
     with watch.stage("load"):
         loaded = prepare(proto, name)
     with watch.stage("analyze"):
-        loaded_ranges = analyze(loaded, inputs)
+        return loaded, analyze(loaded, inputs)
+
+
+def to_integers(
+    proto: onnx.ModelProto,
+    inputs: Mapping[str, InputSpec],
+    loaded: ir.Model,
+    loaded_ranges: Ranges,
+    watch: Stopwatch,
+) -> Front:
+    """The transforms, one after the other."""
     with watch.stage("canonical"):
         canonical = transforms.to_canonical(loaded)
         canonical_ranges = analyze(canonical, inputs)
@@ -112,13 +131,16 @@ def transform(
 
 
 def write_stages(front: Front, directory: Path) -> None:
-    """The graph after each step as ``stages/NN_*.onnx``, and the certificate of the last."""
+    """The graph after each step as ``stages/NN_*.onnx``, and the certificate of the last.
+
+    Where no certificate can be written, nothing is.
+    """
+    files = {name: ir.to_proto(m).SerializeToString() for name, m in front.stages.items()}
+    claims = certify.certificate(front.integer, front.integer_ranges, [*files.values()][-1])
     stages = directory / "stages"
     stages.mkdir(parents=True, exist_ok=True)
-    for name, model in front.stages.items():
-        path = stages / f"{name}.onnx"
-        onnx.save(ir.to_proto(model), str(path))
-    claims = certify.certificate(front.integer, front.integer_ranges, path.read_bytes())
+    for name, contents in files.items():
+        (stages / f"{name}.onnx").write_bytes(contents)
     certify.write(directory / "certificate.json.gz", claims)
 
 

@@ -6,7 +6,9 @@ chosen integers, on both sides of every step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -61,7 +63,7 @@ class Steps:
         found = oracle.run_tail(g.name(self.start), g.name(self.sink), self.placed(reals))
         return nearest(self.taken(found), self.target)
 
-    def placed(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    def placed(self, values: NDArray[Any]) -> NDArray[Any]:
         """(P, C, K) as (P, *shape of the tensor), but with only K positions, along one axis."""
         rank = len(g.shape(self.start))
         if rank == 1:
@@ -74,12 +76,16 @@ class Steps:
             values = np.moveaxis(values, 2, 1)
         return values.reshape(p, *shape)
 
-    def taken(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def taken(self, values: NDArray[Any]) -> NDArray[Any]:
         """The inverse of `placed`."""
         if values.ndim == 2:
             return values[..., None]
         moved = np.moveaxis(values, (self.axis + 1, self._places_axis + 1), (-2, -1))
         return moved.reshape(len(values), *moved.shape[-2:])
+
+    def arranged(self, a: Ints) -> Ints:
+        """An array that broadcasts to the source's tensor as (C or 1, K or 1)."""
+        return _at(_by_channel(a, g.shape(self.start), self.axis), self.places)
 
     @property
     def _places_axis(self) -> int:
@@ -88,14 +94,20 @@ class Steps:
         return rank - 1 if self.axis != rank - 1 else rank - 2
 
 
-def steps_between(start: ir.Value, sink: ir.Value, axis: int, ranges: Ranges) -> Steps:
-    """The tail from ``start`` to ``sink``, both of the original graph and with integers."""
+def steps_between(
+    start: ir.Value, sink: ir.Value, axis: int, ranges: Ranges, also: Sequence[Ints] = ()
+) -> Steps:
+    """The tail from ``start`` to ``sink``, both of the original graph and with integers.
+
+    Positions at which the arrays of ``also``, which broadcast to ``start``, differ have places of
+    their own.
+    """
     source, target = ranges.scaled(start), ranges.scaled(sink)
     assert source is not None and target is not None
     shape = g.shape(start)
     arranged = source.map(lambda a: _by_channel(a, shape, axis))
     aimed = target.map(lambda a: _by_channel(a, g.shape(sink), axis))
-    fields = [*_fields(arranged), *_fields(aimed)]
+    fields = [*_fields(arranged), *_fields(aimed), *(_by_channel(a, shape, axis) for a in also)]
     places = _distinct(fields)
     arranged, aimed = (r.map(lambda a: _at(a, places)) for r in (arranged, aimed))
     full = (shape[axis] if shape else 1, len(places))
@@ -128,7 +140,7 @@ def points_around(steps: Ints, lo: Ints, hi: Ints) -> tuple[Ints, int]:
     return np.moveaxis(np.clip(around, lo[..., None], hi[..., None]), -1, 0), reachable
 
 
-def _by_channel(a: NDArray[np.generic], shape: tuple[int, ...], axis: int) -> NDArray[np.generic]:
+def _by_channel(a: NDArray[Any], shape: tuple[int, ...], axis: int) -> NDArray[Any]:
     """An array that broadcasts to ``shape`` as (C or 1, positions or 1)."""
     if not shape:
         return a.reshape(1, 1)
@@ -139,13 +151,13 @@ def _by_channel(a: NDArray[np.generic], shape: tuple[int, ...], axis: int) -> ND
     return a.reshape(len(a), -1)
 
 
-def _fields(range_: ScaledInt) -> list[NDArray[np.generic]]:
+def _fields(range_: ScaledInt) -> list[NDArray[Any]]:
     reals = (range_.scale, range_.bias)
     parts = [[x.values] if isinstance(x, Exact) else [x.lo, x.hi] for x in reals]
     return [range_.lo, range_.hi, *parts[0], *parts[1]]
 
 
-def _distinct(arrays: list[NDArray[np.generic]]) -> Ints:
+def _distinct(arrays: list[NDArray[Any]]) -> Ints:
     """The first position of each kind, of arrays (C or 1, positions or 1)."""
     varying = [a for a in arrays if a.shape[1] > 1]
     if not varying:
@@ -156,5 +168,5 @@ def _distinct(arrays: list[NDArray[np.generic]]) -> Ints:
     return np.array(list(first.values()))
 
 
-def _at(a: NDArray[np.generic], places: Ints) -> NDArray[np.generic]:
+def _at(a: NDArray[Any], places: Ints) -> NDArray[Any]:
     return a if a.shape[1] == 1 else a[:, places]

@@ -33,11 +33,17 @@ _UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, 
 """What damaged, cut off, encrypted or unusually compressed archives raise."""
 
 Samples = dict[str, NDArray[Any]]
-"""``x`` (samples, *input shape) float32, and where known labels ``y`` (samples,)."""
+"""``x`` (samples, *input shape) float32, and where known labels ``y`` (samples,) and the outputs
+``out`` (samples, ...) of somebody else's float32 execution."""
 
 
 def draw(model: ir.Model, ranges: Ranges, count: int, seed: int = 0) -> Samples:
     """Random samples over the whole input range, its two ends among them."""
+    if len(model.graph.inputs) != 1:
+        raise SiraError(
+            "samples can be drawn for models of one input only",
+            found=", ".join(g.name(v) for v in model.graph.inputs),
+        )
     (value,) = model.graph.inputs
     shape = (count, *g.shape(value))
     generator = np.random.default_rng(seed)
@@ -117,11 +123,14 @@ def _quantize(model: ir.Model, ranges: Ranges, quantized: ir.Value, x: float) ->
 
 
 def read(path: Path, shape: tuple[int, ...], count: int | None) -> Samples:
-    """The first ``count`` samples of an .npz file for an input of this shape."""
+    """The first ``count`` samples of an .npz file for an input of this shape.
+
+    An array y with several numbers a sample holds outputs, not labels.
+    """
     where = f"samples {path}"
     try:
         with zipfile.ZipFile(path), np.load(path) as data:
-            found = {k: np.asarray(data[k]) for k in ("x", "y") if k in data}
+            found = {k: np.asarray(data[k]) for k in ("x", "y", "out") if k in data}
     except _UNREADABLE as error:
         raise SiraError(
             "cannot be read",
@@ -141,8 +150,12 @@ def read(path: Path, shape: tuple[int, ...], count: int | None) -> Samples:
         raise SiraError("x holds no numbers", where=where, expected="float32", found=str(x.dtype))
     if not np.isfinite(x).all():
         raise SiraError("x holds NaN or infinity", where=where, expected="finite numbers")
+    for name in found.keys() & {"y", "out"}:
+        array = found[name]
+        if array.ndim < 1 or len(array) != len(x):
+            lengths = f"{len(x)} and {len(array) if array.ndim else 1}"
+            raise SiraError(f"x and {name} must be of one length", where=where, found=lengths)
     if "y" in found and found["y"].size != len(x):
-        lengths = f"{len(x)} and {found['y'].size}"
-        raise SiraError("x and y must be of one length", where=where, found=lengths)
+        found.setdefault("out", found.pop("y"))
     found["x"] = x.astype(np.float32)
     return {k: v[:count] for k, v in found.items()}
