@@ -60,11 +60,14 @@ class Concat:
         return tuple(channels // self.lanes for channels in self.channels)
 
     def instance(self) -> Instance:
+        inputs = len(self.channels)
         parameters: dict[str, int | tuple[int, ...]] = {
-            "Inputs": len(self.channels),
+            "Inputs": inputs,
             "Lanes": self.lanes,
             "Beats": self._beats,
+            "MostBeats": max(self._beats),
             "InputBits": self.input_bits,
+            "Offsets": tuple(self.lanes * sum(self.input_bits[:i]) for i in range(inputs)),
             "InputWidth": self.lanes * sum(self.input_bits),
             "OutputBits": max(self.input_bits),
         }

@@ -83,7 +83,9 @@ class DepthToSpace:
             "Lanes": self.lanes,
             "Bits": self.bits,
         }
-        return Instance("depth_to_space", parameters, parts=("stream_width_converter",))
+        return Instance(
+            "depth_to_space", parameters, parts=("frame_counter", "stream_width_converter")
+        )
 
     def kernel(self) -> Kernel:
         return Kernel(
@@ -124,7 +126,7 @@ class DepthToSpace:
         narrow = Process(
             (Phase(1, {"group": 1}, {"gathered": 1}), Phase(group - 1, {}, {"gathered": 1}))
         )
-        gathering = {"group": Buffer(1), "gathered": Buffer(1)}
+        gathering = {"group": Buffer(1), "gathered": Buffer(2)}
         return Schedule((widen, narrow, write, read), gathering | rows)
 
     def estimate(self) -> Resources:

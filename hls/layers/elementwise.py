@@ -119,7 +119,8 @@ class Elementwise:
             memories[names[key]] = pack_words(rows, bits)
             shapes[names[key]] = (len(rows), self.lanes * bits)
             parameters[f"{key}Bits"] = bits
-        return Instance("elementwise", parameters, memories, shapes)
+        parts = ("constant_product", "variable_product")
+        return Instance("elementwise", parameters, memories, shapes, parts)
 
     def kernel(self) -> Kernel:
         constants = self._constants()

@@ -69,7 +69,7 @@ class Pooling:
             "InputBits": self.input_bits,
             "OutputBits": self.output_bits,
         }
-        return Instance("pooling", parameters)
+        return Instance("pooling", parameters, parts=("frame_counter",))
 
     def kernel(self) -> Kernel:
         return Kernel(

@@ -106,7 +106,7 @@ class Slice:
             "Last": last,
             "Steps": steps,
         }
-        return Instance("stream_slice", parameters, parts=("stride_counter",))
+        return Instance("stream_slice", parameters, parts=("frame_counter", "stride_counter"))
 
     def kernel(self) -> Kernel:
         arguments: dict[str, int | str] = {"Width": self.lanes * self.bits}

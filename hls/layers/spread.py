@@ -76,7 +76,7 @@ class Spread:
             "RowStride": self.strides[0],
             "ColumnStride": self.strides[1],
         }
-        return Instance("stream_spread", parameters, parts=("stride_counter",))
+        return Instance("stream_spread", parameters, parts=("frame_counter", "stride_counter"))
 
     def kernel(self) -> Kernel:
         height, width, channels = self.output_shape

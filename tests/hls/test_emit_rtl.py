@@ -8,7 +8,19 @@ import pytest
 
 from hls.dataflow import Instance, Memory
 from hls.emit_rtl import LIBRARY, emit_rtl, identifiers, memory_text
-from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+from hls.layers import (
+    ArgMax,
+    Concat,
+    DepthToSpace,
+    Elementwise,
+    Fork,
+    MatrixVector,
+    Pooling,
+    Slice,
+    Spread,
+    Thresholding,
+    WidthConverter,
+)
 from hls.verilator import SimulationError, lint
 
 
@@ -35,6 +47,16 @@ def layers():
         WidthConverter("same", 12, 6, 6, 3),
         ArgMax("top\n1", np.array([1, 2, 3]), np.array([5, -2, 0]), 4, 3),
         ArgMax("plain", np.ones(10, dtype=int), np.zeros(10, dtype=int), 4, 1),
+        Fork("fork", 6, 2, 3, 3),
+        Elementwise("add", 4, 3, 4, 0, np.ones(1), np.ones(1), np.zeros(1), 5, 2),
+        Elementwise("gate", 4, 3, 4, 5, np.arange(4), np.array([-99]), np.arange(4), 9, 2),
+        Pooling("largest", "max", 4, 9, 3, 2, 4),
+        Pooling("total", "sum", 4, 1, 3, 2, 4),
+        Concat("concat", (2, 4, 2), (3, 9, 1), 2, 3),
+        Slice("crop", (4, 5, 6), (1, 0, 2), (4, 5, 6), (1, 2, 1), 3, 2),
+        Spread("spread", (2, 3, 4), (1, 2), 5, 9, 4),
+        DepthToSpace("dcr", (2, 3, 8), 2, "DCR", 3, 2),
+        DepthToSpace("crd", (2, 3, 8), 2, "CRD", 3, 2),
     ]
 
 

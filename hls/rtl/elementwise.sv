@@ -1,0 +1,218 @@
+// Elementwise sum and product: (Product*l*r + left*l + right*r + start) mod 2^OutputBits.
+//
+// A stage of the pipeline each for reading the memories, for multiplying, for multiplying by
+// Product, and for the sum of up to four terms; the first three only where they do something.
+//
+// A factor (or the start value) with bits is read from memory, signed: left.mem, right.mem,
+// start.mem, a word per beat of a vector, lane 0 low (LUTRAM, or block RAM where it is large). One
+// of 0 bits is the parameter of its name, the same for all channels.
+module elementwise #(
+  parameter int unsigned Rows            = 1,  // beats of a vector
+  parameter int unsigned Lanes           = 1,
+  parameter int unsigned LeftBits        = 4,
+  parameter int unsigned RightBits       = 4,
+  parameter int unsigned OutputBits      = 5,
+  parameter logic [63:0] Product         = 64'd0,
+  parameter logic [63:0] LeftFactor      = 64'd1,
+  parameter logic [63:0] RightFactor     = 64'd1,
+  parameter logic [63:0] Start           = 64'd0,
+  parameter int unsigned LeftFactorBits  = 0,
+  parameter int unsigned RightFactorBits = 0,
+  parameter int unsigned StartBits       = 0,
+  parameter              MemoryPrefix    = ""
+) (
+  input  logic                        clk_i,
+  input  logic                        rst_ni,
+  input  logic                        left_valid_i,
+  output logic                        left_ready_o,
+  input  logic [Lanes*LeftBits-1:0]   left_data_i,
+  input  logic                        right_valid_i,
+  output logic                        right_ready_o,
+  input  logic [Lanes*RightBits-1:0]  right_data_i,
+  output logic                        out_valid_o,
+  input  logic                        out_ready_i,
+  output logic [Lanes*OutputBits-1:0] out_data_o
+);
+
+  localparam bit Fetches    = LeftFactorBits + RightFactorBits + StartBits != 0;
+  localparam bit Multiplies = Product != '0 || LeftFactorBits != 0 || RightFactorBits != 0 ||
+                              LeftFactor + 64'd1 > 64'd2 || RightFactor + 64'd1 > 64'd2;
+  localparam bit Scales     = Product + 64'd1 > 64'd2;  // neither -1, 0 nor 1
+  localparam int unsigned Stages      = 1 + 32'(Fetches) + 32'(Multiplies) + 32'(Scales);
+  localparam int unsigned ProductBits = LeftBits + RightBits;
+
+  // ---- Control --------------------------------------------------------------------------------
+  logic              enable, both;
+  logic [Stages-1:0] valid_q;
+
+  assign enable        = !valid_q[Stages-1] || out_ready_i;
+  assign both          = left_valid_i && right_valid_i;
+  assign left_ready_o  = enable && right_valid_i;
+  assign right_ready_o = enable && left_valid_i;
+  assign out_valid_o   = valid_q[Stages-1];
+
+  if (Stages > 1) begin : gen_valids
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) valid_q <= '0;
+      else if (enable) valid_q <= {valid_q[Stages-2:0], both};
+    end
+  end else begin : gen_valid
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) valid_q <= '0;
+      else if (enable) valid_q <= both;
+    end
+  end
+
+  // ---- Operands and their factors -------------------------------------------------------------
+  logic [Lanes*LeftBits-1:0]   left;
+  logic [Lanes*RightBits-1:0]  right;
+  logic [Lanes*OutputBits-1:0] start;
+
+  if (Fetches) begin : gen_fetch
+    localparam int unsigned RowBits = (Rows > 1) ? $clog2(Rows) : 1;
+    logic [RowBits-1:0] row_q;
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) row_q <= '0;
+      else if (enable && both) row_q <= (row_q == RowBits'(Rows - 1)) ? '0 : row_q + 1'b1;
+    end
+    always_ff @(posedge clk_i) begin
+      if (enable) begin
+        left  <= left_data_i;
+        right <= right_data_i;
+      end
+    end
+  end else begin : gen_direct
+    assign left  = left_data_i;
+    assign right = right_data_i;
+  end
+
+  if (StartBits != 0) begin : gen_starts
+    logic [Lanes*StartBits-1:0] memory [Rows];
+    logic [Lanes*StartBits-1:0] start_q;
+    if (MemoryPrefix != "") begin : gen_load
+      initial $readmemh({MemoryPrefix, "start.mem"}, memory);
+    end
+    always_ff @(posedge clk_i) begin
+      if (enable) start_q <= memory[gen_fetch.row_q];
+    end
+    for (genvar n = 0; n < Lanes; n++) begin : gen_lane
+      assign start[n*OutputBits+:OutputBits] =
+          OutputBits'($signed(start_q[n*StartBits+:StartBits]));
+    end
+  end else begin : gen_start
+    assign start = {Lanes{OutputBits'(Start)}};
+  end
+
+  if (LeftFactorBits != 0) begin : gen_left_factors
+    logic [Lanes*LeftFactorBits-1:0] memory [Rows];
+    logic [Lanes*LeftFactorBits-1:0] factors_q;
+    if (MemoryPrefix != "") begin : gen_load
+      initial $readmemh({MemoryPrefix, "left.mem"}, memory);
+    end
+    always_ff @(posedge clk_i) begin
+      if (enable) factors_q <= memory[gen_fetch.row_q];
+    end
+  end
+
+  if (RightFactorBits != 0) begin : gen_right_factors
+    logic [Lanes*RightFactorBits-1:0] memory [Rows];
+    logic [Lanes*RightFactorBits-1:0] factors_q;
+    if (MemoryPrefix != "") begin : gen_load
+      initial $readmemh({MemoryPrefix, "right.mem"}, memory);
+    end
+    always_ff @(posedge clk_i) begin
+      if (enable) factors_q <= memory[gen_fetch.row_q];
+    end
+  end
+
+  // ---- Terms and their sum --------------------------------------------------------------------
+  for (genvar n = 0; n < Lanes; n++) begin : gen_lane
+    logic [OutputBits-1:0]  left_d, right_d, left_term, right_term, start_term, product_term;
+    logic [ProductBits-1:0] product_d, product;
+    logic [OutputBits-1:0]  left_scaled, right_scaled, start_scaled, product_scaled, sum_q;
+
+    if (LeftFactorBits != 0) begin : gen_left
+      variable_product #(
+        .CountBits(LeftBits), .FactorBits(LeftFactorBits), .OutputBits(OutputBits)
+      ) u_product (
+        .count_i(left[n*LeftBits+:LeftBits]),
+        .factor_i(gen_left_factors.factors_q[n*LeftFactorBits+:LeftFactorBits]),
+        .product_o(left_d)
+      );
+    end else begin : gen_left_constant
+      constant_product #(
+        .CountBits(LeftBits), .Factor(LeftFactor), .OutputBits(OutputBits)
+      ) u_product (
+        .count_i(left[n*LeftBits+:LeftBits]), .product_o(left_d)
+      );
+    end
+
+    if (RightFactorBits != 0) begin : gen_right
+      variable_product #(
+        .CountBits(RightBits), .FactorBits(RightFactorBits), .OutputBits(OutputBits)
+      ) u_product (
+        .count_i(right[n*RightBits+:RightBits]),
+        .factor_i(gen_right_factors.factors_q[n*RightFactorBits+:RightFactorBits]),
+        .product_o(right_d)
+      );
+    end else begin : gen_right_constant
+      constant_product #(
+        .CountBits(RightBits), .Factor(RightFactor), .OutputBits(OutputBits)
+      ) u_product (
+        .count_i(right[n*RightBits+:RightBits]), .product_o(right_d)
+      );
+    end
+
+    if (Product != '0) begin : gen_product
+      assign product_d = ProductBits'(left[n*LeftBits+:LeftBits]) *
+                         ProductBits'(right[n*RightBits+:RightBits]);
+    end else begin : gen_no_product
+      assign product_d = '0;
+    end
+
+    if (Multiplies) begin : gen_multiply
+      always_ff @(posedge clk_i) begin
+        if (enable) begin
+          left_term  <= left_d;
+          right_term <= right_d;
+          product    <= product_d;
+          start_term <= start[n*OutputBits+:OutputBits];
+        end
+      end
+    end else begin : gen_add_only
+      assign left_term  = left_d;
+      assign right_term = right_d;
+      assign product    = product_d;
+      assign start_term = start[n*OutputBits+:OutputBits];
+    end
+
+    constant_product #(
+      .CountBits(ProductBits), .Factor(Product), .OutputBits(OutputBits)
+    ) u_scale (
+      .count_i(product), .product_o(product_term)
+    );
+
+    if (Scales) begin : gen_scale
+      always_ff @(posedge clk_i) begin
+        if (enable) begin
+          left_scaled    <= left_term;
+          right_scaled   <= right_term;
+          start_scaled   <= start_term;
+          product_scaled <= product_term;
+        end
+      end
+    end else begin : gen_no_scale
+      assign left_scaled    = left_term;
+      assign right_scaled   = right_term;
+      assign start_scaled   = start_term;
+      assign product_scaled = product_term;
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (enable) sum_q <= (left_scaled + right_scaled) + (product_scaled + start_scaled);
+    end
+    assign out_data_o[n*OutputBits+:OutputBits] = sum_q;
+  end
+
+endmodule
