@@ -27,12 +27,19 @@ _DONE, _WAITS = -1, -2
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def compiled(function: Function) -> Function:
-    """Machine code of a function on integer arrays, kept beside the source."""
-    return cast(Function, numba.njit(cache=True)(function))
+def _compiled(function: Function) -> Function:
+    """Machine code, kept beside the source.
+
+    The arrays outlive the call; counting references to them would take most of the time.
+    """
+    return cast(Function, numba.njit(cache=True, _nrt=False)(function))
 
 
-@compiled
+def _inlined(function: Function) -> Function:
+    return cast(Function, numba.njit(inline="always", _nrt=False)(function))
+
+
+@_compiled
 def run(graph: Graph, frames: int) -> int:
     """Run until every process has done ``frames`` frames or none can go on.
 
@@ -52,7 +59,7 @@ def run(graph: Graph, frames: int) -> int:
     return -1
 
 
-@compiled
+@_inlined
 def _wake(graph: Graph, number: int) -> None:
     process = graph.processes[number]
     if process.queued == 0:
@@ -62,7 +69,7 @@ def _wake(graph: Graph, number: int) -> None:
         counters[1] = (counters[1] + 1) % len(graph.queue)
 
 
-@compiled
+@_inlined
 def _advance(graph: Graph, number: int, frames: int) -> int:
     """Run a process as far as the known times allow; a channel with a short ring, or -1."""
     process = graph.processes[number]
@@ -92,7 +99,7 @@ def _advance(graph: Graph, number: int, frames: int) -> int:
     return -1
 
 
-@compiled
+@_inlined
 def _deliver(graph: Graph, number: int) -> int:
     """Give beats that leave the pipeline to their FIFOs; a channel with a short ring, or -1."""
     process = graph.processes[number]
@@ -130,7 +137,7 @@ def _deliver(graph: Graph, number: int) -> int:
     return -1
 
 
-@compiled
+@_inlined
 def _give(graph: Graph, index: int, count: int, at: int) -> None:
     channel = graph.channels[index]
     for token in range(channel.given, channel.given + count):
@@ -140,7 +147,7 @@ def _give(graph: Graph, index: int, count: int, at: int) -> None:
         _wake(graph, channel.consumer)
 
 
-@compiled
+@_inlined
 def _take(graph: Graph, index: int, count: int, at: int) -> None:
     channel = graph.channels[index]
     for token in range(channel.taken, channel.taken + count):
@@ -150,7 +157,7 @@ def _take(graph: Graph, index: int, count: int, at: int) -> None:
         _wake(graph, channel.producer)
 
 
-@compiled
+@_inlined
 def _step(graph: Graph, number: int) -> int:
     """Make the next step, or skip a whole phase without moves.
 
@@ -217,7 +224,7 @@ def _step(graph: Graph, number: int) -> int:
     return _DONE
 
 
-@compiled
+@_inlined
 def _commit(graph: Graph, number: int, at: int) -> None:
     """Take tokens and give those of buffers in cycle ``at``, and go on to the next step."""
     process = graph.processes[number]
@@ -234,7 +241,7 @@ def _commit(graph: Graph, number: int, at: int) -> None:
         _next_phase(graph, number)
 
 
-@compiled
+@_inlined
 def _next_phase(graph: Graph, number: int) -> None:
     process = graph.processes[number]
     process.phase += 1
