@@ -68,7 +68,7 @@ def _decide(value: ir.Value, ranges: Ranges, values: Mapping[str, Arg]) -> Ints:
         )
     source = values[g.name(tail.source)]
     assert not isinstance(source, Constant)
-    return decide(tail, ranges, source)
+    return decide(tail, ranges, source, values)
 
 
 def encode(ranges: Ranges, value: ir.Value, x: ArrayLike) -> Value:

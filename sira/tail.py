@@ -7,6 +7,7 @@ precision where it is irrational; a tie is decided exactly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,10 +117,13 @@ def settle(value: Arg, static: Arg) -> Arg:
     return value
 
 
-def decide(tail: Tail, ranges: Ranges, source: Value) -> Ints:
+def decide(
+    tail: Tail, ranges: Ranges, source: Value, known: Mapping[str, Arg] | None = None
+) -> Ints:
     """The integers at the sink, for points at the source; exact.
 
-    ``source`` has a leading axis for the points that are evaluated at once.
+    ``source`` has a leading axis for the points that are evaluated at once. Where it is an
+    enclosure, ``known`` has the points of tensors, by name, from which it follows exactly.
     """
     result = evaluate(tail, ranges, source)
     assert isinstance(result, ScaledInt)
@@ -130,7 +134,8 @@ def decide(tail: Tail, ranges: Ranges, source: Value) -> Ints:
     if not open_.any():
         return lo
     decided = lo.copy()
-    decided[open_] = _decide_exactly(tail, ranges, source, open_)
+    known = {g.name(tail.source): source} if known is None else known
+    decided[open_] = _decide_exactly(tail, ranges, known, open_)
     return decided
 
 
@@ -145,16 +150,16 @@ def points(source: Value) -> int:
             return len(source.values)
 
 
-def _decide_exactly(tail: Tail, ranges: Ranges, source: Value, open_: Mask) -> Ints:
+def _decide_exactly(tail: Tail, ranges: Ranges, known: Mapping[str, Arg], open_: Mask) -> Ints:
     """The integers of the elements in ``open_``, in order."""
     rows = np.asarray(open_.reshape(len(open_), -1).any(axis=1))
     asked = np.asarray(open_[rows])
-    exact = _exact_source(source, rows)
-    wanted = _inverse(tail, asked, exact.shape)
-    exact = Exact(np.where(wanted, exact.values, np.nan))
     for bits in _PRECISIONS:
         try:
             with precision(bits):
+                exact = exact_value(tail.source, ranges, known, rows)
+                wanted = _inverse(tail, asked, exact.shape)
+                exact = Exact(np.where(wanted, exact.values, np.nan))
                 result = evaluate(tail, ranges, exact)
         except Undecided:
             continue
@@ -168,23 +173,41 @@ def _decide_exactly(tail: Tail, ranges: Ranges, source: Value, open_: Mask) -> I
     )
 
 
-def _exact_source(source: Value, rows: Mask) -> Exact:
-    """Exact values at the source, of the selected rows of the leading axis."""
-    match source:
-        case ScaledInt():
-            q = source.lo[rows]
-            return ScaledInt.of(q, q, source.scale, source.bias).exact
-        case Interval():
-            if not np.array_equal(source.lo, source.hi):
-                raise SiraError(
-                    "a value lies too close to a rounding tie",
-                    expected="a quantizer behind functions of single integers",
-                    found="one behind real numbers that float64 does not hold",
-                    remedy="quantize in front of the functions that combine tensors",
-                )
-            return Exact.of(source.lo[rows])
-        case Exact():
-            return Exact(source.values[rows])
+def exact_value(value: ir.Value, ranges: Ranges, known: Mapping[str, Arg], rows: Mask) -> Exact:
+    """Exact numbers of a tensor, in the selected rows of the leading axis.
+
+    They are computed from the nearest tensors with exact points in ``known``, of which it must be
+    an elementwise function.
+    """
+    match known.get(g.name(value)):
+        case ScaledInt(scale=Exact(), bias=Exact()) as found:
+            q = found.lo[rows]
+            return ScaledInt.of(q, q, found.scale, found.bias).exact
+        case Exact() as found:
+            return Exact(found.values[rows])
+        case Interval() as found if np.array_equal(found.lo, found.hi):
+            return Exact.of(found.lo[rows])
+    node = value.producer()
+    if node is None or rule_of(node).kind not in ("elementwise", "quantizer"):
+        raise SiraError(
+            "a value lies too close to a rounding tie",
+            expected="a quantizer behind functions of integers",
+            found="one behind real numbers that float64 does not hold",
+            remedy="quantize in front of the functions that combine tensors",
+        )
+    arguments = [
+        None
+        if v is None
+        else ranges[v]
+        if g.is_constant(v)
+        else exact_value(v, ranges, known, rows)
+        for v in node.inputs
+    ]
+    result = rule_of(node).evaluate(node, arguments)[0]
+    if isinstance(result, ScaledInt):
+        return result.exact
+    assert isinstance(result, Exact)
+    return result
 
 
 def _inverse(tail: Tail, asked: Mask, shape: tuple[int, ...]) -> Mask:

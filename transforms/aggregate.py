@@ -19,8 +19,8 @@ from sira.ops.qcdq import storage_range
 from sira.scaled import ScaledInt
 from sira.tail import find_tail
 from transforms.builder import float32
-from transforms.integer_graph import IntegerGraph
-from transforms.integer_ops import clips
+from transforms.integer_graph import IntegerGraph, is_affine
+from transforms.sums import is_plane
 
 _DOUBLE = ir.DataType.DOUBLE
 
@@ -37,9 +37,8 @@ def _elementwise(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
         return graph.host_input(sink)
     affine, nodes = tail.source, list(tail.nodes)
     while (
-        graph.ranges.scaled(nodes[0].outputs[0]) is not None
-        and len(nodes) > 1
-        and not clips(graph.ranges, nodes[0])
+        len(nodes) > 1
+        and is_affine(graph.ranges, nodes[0])
         and not any(affine in node.inputs for node in nodes[1:])
     ):
         affine = nodes.pop(0).outputs[0]
@@ -51,8 +50,13 @@ def _elementwise(graph: IntegerGraph, sink: ir.Value) -> ir.Value:
 
 
 def _real(graph: IntegerGraph, value: ir.Value) -> ir.Value:
-    """``scale * q + bias`` in float64."""
+    """``scale * q + bias`` in float64; a sum of two such where the value has no integers itself."""
     b, name, shape = graph.b, g.name(value), g.shape(value)
+    if is_plane(graph.ranges, value):
+        node = value.producer()
+        assert node is not None
+        operands = [_real(graph, v) for v in node.inputs if v is not None]
+        return b.node(node.op_type, operands, f"{name}_real", shape, dtype=_DOUBLE)
     range_ = graph.scaled(value)
     u, sign = graph.signed_core(value)
     u = b.node("Cast", [u], f"{name}_double", shape, attributes={"to": int(_DOUBLE)}, dtype=_DOUBLE)

@@ -139,7 +139,7 @@ class IntegerGraph:
             if len(set(inputs)) == 1 and self.ranges.scaled(source) is not None:
                 if self.ranges[source] is range_:  # the operator changes nothing on this range
                     return self.signed_core(source)
-                if node.op_type in _AFFINE and not integer_ops.clips(self.ranges, node):
+                if is_affine(self.ranges, node):
                     u, sign = self.signed_core(source)
                     slope = rule_of(node).slope
                     assert slope is not None
@@ -249,6 +249,17 @@ class IntegerGraph:
         )
         to = {"to": int(ir.DataType.FLOAT)}
         return self.b.node("Cast", [index], self.name(value), g.shape(value), attributes=to)
+
+
+def is_affine(ranges: Ranges, node: ir.Node) -> bool:
+    """Whether the node makes no more of its one integer operand than another scale and bias."""
+    operands = g.dynamic_inputs(node)
+    if len(set(operands)) != 1 or ranges.scaled(operands[0]) is None:
+        return False
+    if node.op_type not in _AFFINE or ranges.scaled(node.outputs[0]) is None:
+        return ranges[operands[0]] is ranges[node.outputs[0]]
+    square = node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
+    return not square and not integer_ops.clips(ranges, node)
 
 
 def keys(graph: IntegerGraph, node: ir.Node) -> tuple[ir.Value, Ints, Ints] | None:

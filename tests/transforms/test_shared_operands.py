@@ -15,7 +15,7 @@ from sira.analysis import analyze
 from sira.errors import SiraError
 from sira.scaled import ScaledInt
 from sira.tail import find_tail
-from transforms.thresholds import staircase
+from transforms.staircase import staircase
 
 Build = Callable[[Net], str]
 
