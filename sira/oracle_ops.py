@@ -32,7 +32,9 @@ Value = NDArray[Any]
 QONNX = "qonnx.custom_op.general"
 """The one domain of qonnx's operators in a repaired model."""
 
-QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "QuantizeLinear", "MultiThreshold"})
+QUANTIZERS = frozenset(
+    {"Quant", "IntQuant", "BipolarQuant", "Trunc", "QuantizeLinear", "MultiThreshold"}
+)
 """Operators whose outputs are integers up to a scale and a zero point of their own."""
 
 _ELEMENTWISE = frozenset(
@@ -67,6 +69,11 @@ def lattice(node: onnx.NodeProto, constants: Mapping[str, Value]) -> tuple[Value
             scale, zero_point = constants[node.input[1]], constants[node.input[2]]
         case "BipolarQuant":
             scale, zero_point = constants[node.input[1]], np.zeros(())
+        case "Trunc" if len(node.input) == 5:
+            scale, zero_point = constants[node.input[1]], constants[node.input[2]]
+        case "Trunc":  # of version 2, with a scale of its own
+            before, scale = constants[node.input[1]], constants[node.input[4]]
+            zero_point = constants[node.input[2]] / 2.0 ** np.rint(np.log2(scale / before))
         case "MultiThreshold":
             scale = np.float64(attribute(node, "out_scale", 1.0))
             zero_point = np.float64(-attribute(node, "out_bias", 0.0) / scale)

@@ -210,3 +210,20 @@ def test_a_tail_with_another_source_is_an_error() -> None:
     oracle = Oracle(model([one("Add", ["x", "c"])], (1, 2), {"c": 1.0}))
     with pytest.raises(SiraError, match=r"c is not a function of x alone.*found constants only"):
         oracle.run_tail("x", "c", np.zeros((1, 1, 2)))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_integers_of_trunc(version: int) -> None:
+    """Its first version keeps scale and zero point, the second has a scale of its own."""
+    names = ["x", "s", "z", "i", *(["t"] if version == 2 else []), "o"]
+    constants = {"s": 0.3, "z": 8.0, "i": 6.0, "t": 1.2, "o": 4.0}
+    node = one(
+        "Trunc", names, QONNX, rounding_mode="FLOOR", **({"signed": 1} if version == 2 else {})
+    )
+    oracle = Oracle(model([node], (1, 40), {n: constants[n] for n in names[1:]}))
+    q = np.arange(-20, 20)
+    scale = np.float64(np.float32(0.3))
+    assert oracle.quantizers == ("y",)
+    found = oracle.integers("y", oracle.run((q * scale)[None])["y"])[0, 0]
+    shifted = (q + 8) // 4  # two bits less
+    assert (found == (np.clip(shifted, -8, 7) if version == 2 else shifted)).all()
