@@ -47,9 +47,10 @@ class SlidingWindow:
         assert min(self.pads) >= 0 and 0 <= self.fill < 1 << min(self.bits, 32), self
         channels = self.shape[2]
         assert self.blocks >= 1 and channels % self.blocks == 0, self
-        check_folding(self.name, "lanes", self.lanes, channels // self.blocks, "channels")
+        check_folding(
+            self.name, "lanes", self.lanes, channels // self.blocks, "channels of a block"
+        )
         assert self.plan.rows.outputs >= 1 and self.plan.columns.outputs >= 1, self
-        assert self.plan.rows.inside.any() and self.plan.columns.inside.any(), self
 
     @property
     def plan(self) -> WindowPlan:
@@ -130,7 +131,7 @@ class SlidingWindow:
         """
         plan = self.plan
         taken = np.diff(plan.needed, prepend=0)
-        taken[np.argmax(taken > 0)] += unread
+        taken[0] += unread
         freed = np.diff(plan.oldest)
         ends = np.arange(1, plan.windows + 1) * plan.window_beats - 1
         takes = dict(zip(plan.steps[taken > 0].tolist(), taken[taken > 0].tolist(), strict=True))
@@ -174,7 +175,7 @@ class SlidingWindow:
                 "Pixels": plan.capacity,
                 "CountBits": plan.count_bits,
             },
-            parts=("frame_counter",),
+            parts=("frame_counter", "window_counter"),
         )
 
     def kernel(self) -> Kernel:

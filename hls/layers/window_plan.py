@@ -131,8 +131,11 @@ class WindowPlan:
 
     @cached_property
     def needed(self) -> Ints:
-        """Pixels of the frame that must have been written for each tap or one before (steps,)."""
-        return np.maximum.accumulate(np.where(self.inside, self.positions + 1, 0).ravel())
+        """Pixels of the frame that must have been written for each tap or one before (steps,).
+
+        One at least: padding in front of the first pixel waits for that pixel.
+        """
+        return np.maximum.accumulate(np.where(self.inside, self.positions + 1, 1).ravel())
 
     @property
     def steps(self) -> Ints:
@@ -163,25 +166,27 @@ class WindowPlan:
             ended -= self.windows
         frame, window = np.divmod(ended, self.windows)
         held_from = self.oldest[window] + frame * self.pixels
-        return int(np.max(pixel + 1 - held_from))
+        # What the oldest pixel is ahead of the image at reset counts as held, too.
+        return max(int(np.max(pixel + 1 - held_from)), -int(self.oldest[0]))
 
     @cached_property
     def count_bits(self) -> int:
-        """Bits of a signed number of pixels, from a tap or from the oldest pixel to the newest."""
-        before = np.append(self.needed[-1] - self.pixels, self.needed[:-1]).reshape(
-            self.windows, -1
-        )
-        oldest = self.oldest[:-1, None]
-        most = max(self.capacity, int(np.max(oldest + self.capacity - self.positions)))
-        least = int(np.min(before - np.maximum(self.positions + 1, oldest)))
-        unwritten = int(np.max(self.oldest[1:] - before[:, -1]))
-        return max(most + unwritten, -least, most).bit_length() + 1
+        """Bits of a signed number of pixels: from a tap to the newest pixel, or room for more."""
+        # Pixels written when a tap comes to be read: at least those that taps before it needed.
+        written = np.append(self.needed[-1] - self.pixels, self.needed)
+        fewest = written[:-1].reshape(self.windows, -1)
+        most = self.oldest[:-1, None] + self.capacity
+        behind = int(np.max(self.positions + 1 - fewest))
+        ahead = int(np.max(most - self.positions))
+        room = self.capacity + int(np.max(self.oldest - written[:: self.inside.shape[1]]))
+        return max(behind, ahead, room).bit_length() + 1
 
     def _latest_writes(self, output_beats: int) -> Ints:
         """Cycle in which each pixel's first beat is written, windows starting in cycle 0."""
         first_read = np.full(self.pixels, np.iinfo(np.int64).max // 2)
         inside = self.inside.ravel()
         np.minimum.at(first_read, self.positions.ravel()[inside], self.steps[inside])
+        first_read[0] = 0  # see `needed`
         # A pixel is complete a cycle before it is read, and the next one pixel_beats later.
         two_frames = np.concatenate([first_read, first_read + output_beats])
         lead = np.arange(len(two_frames)) * self.pixel_beats

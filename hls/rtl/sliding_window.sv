@@ -1,0 +1,285 @@
+// Sliding window: the windows of an image, padding included, one beat per cycle.
+//
+// Beats of pixels (Blocks * BlockBeats each) are written round and round a buffer of `Pixels`
+// pixels, which the reader taps in this order: rows of windows, windows, blocks of channels, kernel
+// rows, kernel columns, beats of a block. Taps outside the image give Fill and are not stored. The
+// buffer has one write port and one registered read port: LUTRAM, or block RAM where it is large.
+//
+// Positions are numbers of pixels in the stream, negative ones or gaps between rows being padding.
+// Nothing is multiplied: from tap to tap, a constant is added to each of
+// - the address, modulo the size of the buffer;
+// - `ahead_q`, the pixels written behind the tap's: the tap can be read unless it is negative;
+// - row and column of the tap, to tell padding;
+// - `room_q`, the pixels that may still be started, less one. A pixel is freed, with all older
+//   ones, by the last window that needs them: within a row of windows a stride of columns at a
+//   time, with the last window the rest of a stride of rows, with the frame the rest of the image,
+//   even if it has not arrived yet.
+module sliding_window #(
+  parameter int unsigned Rows            = 8,
+  parameter int unsigned Columns         = 8,
+  parameter int unsigned Blocks          = 1,
+  parameter int unsigned BlockBeats      = 2,
+  parameter int unsigned KernelRows      = 3,
+  parameter int unsigned KernelColumns   = 3,
+  parameter int unsigned StrideRows      = 1,
+  parameter int unsigned StrideColumns   = 1,
+  parameter int unsigned DilationRows    = 1,
+  parameter int unsigned DilationColumns = 1,
+  parameter int unsigned PadTop          = 1,
+  parameter int unsigned PadLeft         = 1,
+  parameter int unsigned PadBottom       = 1,
+  parameter int unsigned PadRight        = 1,
+  parameter int unsigned Lanes           = 2,
+  parameter int unsigned Bits            = 4,
+  parameter int unsigned Fill            = 0,
+  parameter int unsigned Pixels          = 19,
+  parameter int unsigned CountBits       = 8   // of ahead_q and room_q, signed
+) (
+  input  logic                  clk_i,
+  input  logic                  rst_ni,
+  input  logic                  in_valid_i,
+  output logic                  in_ready_o,
+  input  logic [Lanes*Bits-1:0] in_data_i,
+  output logic                  out_valid_o,
+  input  logic                  out_ready_i,
+  output logic [Lanes*Bits-1:0] out_data_o
+);
+
+  localparam int unsigned PixelBeats  = Blocks * BlockBeats;
+  localparam int unsigned Words       = Pixels * PixelBeats;
+  localparam int unsigned AddressBits = (Words > 1) ? $clog2(Words) : 1;
+
+  // From the first to the last tap of a window, and from the first to the last window.
+  localparam int unsigned TapRows       = (KernelRows - 1) * DilationRows;
+  localparam int unsigned TapColumns    = (KernelColumns - 1) * DilationColumns;
+  localparam int unsigned WindowRows    =
+      (Rows + PadTop + PadBottom - TapRows - 1) / StrideRows + 1;
+  localparam int unsigned WindowColumns =
+      (Columns + PadLeft + PadRight - TapColumns - 1) / StrideColumns + 1;
+  localparam int unsigned MovedRows     = (WindowRows - 1) * StrideRows;
+  localparam int unsigned MovedColumns  = (WindowColumns - 1) * StrideColumns;
+  localparam int unsigned TapPixels     = TapRows * Columns + TapColumns;
+  localparam int unsigned MovedPixels   = MovedRows * Columns + MovedColumns;
+
+  // Which windows free pixels, see `WindowPlan`: those whose origin is in the image or less than a
+  // stride in front of it, as far as strides fit into the image.
+  localparam int unsigned FirstRow    = PadTop / StrideRows;
+  localparam int unsigned FirstColumn = PadLeft / StrideColumns;
+  localparam int unsigned LaterRows   = (WindowRows > FirstRow) ? WindowRows - FirstRow : 0;
+  localparam int unsigned LaterColumns =
+      (WindowColumns > FirstColumn) ? WindowColumns - FirstColumn - 1 : 0;
+  localparam int unsigned FreeingRows =
+      (LaterRows == 0 || (LaterRows - 1) * StrideRows < Rows) ? LaterRows : Rows / StrideRows;
+  localparam int unsigned FreeingColumns =
+      (LaterColumns < Columns / StrideColumns) ? LaterColumns : Columns / StrideColumns;
+  localparam int unsigned FreedInRow = FreeingColumns * StrideColumns;
+  // Freed by a frame before its last window: by whole rows, and by the last row if it frees.
+  localparam bit          LastRowFrees = FreeingRows > 0 && FreeingRows == LaterRows;
+  localparam int unsigned FreedInFrame =
+      (LastRowFrees ? FreeingRows - 1 : FreeingRows) * StrideRows * Columns +
+      (LastRowFrees ? FreedInRow : 0);
+
+  // Steps in 32 bits, negative ones in two's complement; those of the address modulo Words.
+  function automatic int ring(input int step);
+    int remainder;
+    remainder = step % $signed(Words);
+    return (remainder < 0) ? remainder + $signed(Words) : remainder;
+  endfunction
+
+  // ---- The loops --------------------------------------------------------------------------------
+  logic step;  // the reader goes on to the next beat
+  logic last_beat, last_tap_column, last_tap_row, last_block, last_column, last_row;
+  logic tap_end, tap_row_end, block_end, window_end, window_row_end;
+  logic freeing_column, freeing_row;
+
+  assign tap_end        = step && last_beat;
+  assign tap_row_end    = tap_end && last_tap_column;
+  assign block_end      = tap_row_end && last_tap_row;
+  assign window_end     = block_end && last_block;
+  assign window_row_end = window_end && last_column;
+
+  frame_counter #(.Beats(BlockBeats)) u_beat (
+    .clk_i, .rst_ni, .beat_i(step), .last_o(last_beat)
+  );
+  frame_counter #(.Beats(KernelColumns)) u_tap_column (
+    .clk_i, .rst_ni, .beat_i(tap_end), .last_o(last_tap_column)
+  );
+  frame_counter #(.Beats(KernelRows)) u_tap_row (
+    .clk_i, .rst_ni, .beat_i(tap_row_end), .last_o(last_tap_row)
+  );
+  frame_counter #(.Beats(Blocks)) u_block (
+    .clk_i, .rst_ni, .beat_i(block_end), .last_o(last_block)
+  );
+  window_counter #(.Count(WindowColumns), .First(FirstColumn), .Length(FreeingColumns)) u_column (
+    .clk_i, .rst_ni, .step_i(window_end), .last_o(last_column), .within_o(freeing_column)
+  );
+  window_counter #(.Count(WindowRows), .First(FirstRow), .Length(FreeingRows)) u_row (
+    .clk_i, .rst_ni, .step_i(window_row_end), .last_o(last_row), .within_o(freeing_row)
+  );
+
+  // ---- From beat to beat ------------------------------------------------------------------------
+  localparam int unsigned RowBits    = $clog2(Rows + PadTop + PadBottom + 1);
+  localparam int unsigned ColumnBits = $clog2(Columns + PadLeft + PadRight + 1);
+
+  logic [AddressBits-1:0] address_step;
+  logic [CountBits-1:0]   position_step, freed;
+  logic [RowBits-1:0]     row_step;
+  logic [ColumnBits-1:0]  column_step;
+
+  always_comb begin
+    address_step  = AddressBits'(ring(1));
+    position_step = '0;
+    row_step      = '0;
+    column_step   = '0;
+    freed         = '0;
+    if (!last_beat) begin
+      // the next beat of the block
+    end else if (!last_tap_column) begin
+      address_step  = AddressBits'(ring(DilationColumns * PixelBeats - (BlockBeats - 1)));
+      position_step = CountBits'(DilationColumns);
+      column_step   = ColumnBits'(DilationColumns);
+    end else if (!last_tap_row) begin
+      address_step  = AddressBits'(ring((DilationRows * Columns - TapColumns) * PixelBeats -
+                                        (BlockBeats - 1)));
+      position_step = CountBits'(DilationRows * Columns - TapColumns);
+      row_step      = RowBits'(DilationRows);
+      column_step   = ColumnBits'(-TapColumns);
+    end else if (!last_block) begin
+      address_step  = AddressBits'(ring(1 - TapPixels * PixelBeats));
+      position_step = CountBits'(-TapPixels);
+      row_step      = RowBits'(-TapRows);
+      column_step   = ColumnBits'(-TapColumns);
+    end else if (!last_column) begin
+      address_step  = AddressBits'(ring((StrideColumns - TapPixels) * PixelBeats -
+                                        (PixelBeats - 1)));
+      position_step = CountBits'(StrideColumns - TapPixels);
+      row_step      = RowBits'(-TapRows);
+      column_step   = ColumnBits'(StrideColumns - TapColumns);
+      freed         = (freeing_row && freeing_column) ? CountBits'(StrideColumns) : '0;
+    end else if (!last_row) begin
+      address_step  = AddressBits'(ring((StrideRows * Columns - MovedColumns - TapPixels) *
+                                        PixelBeats - (PixelBeats - 1)));
+      position_step = CountBits'(StrideRows * Columns - MovedColumns - TapPixels);
+      row_step      = RowBits'(StrideRows - TapRows);
+      column_step   = ColumnBits'(-MovedColumns - TapColumns);
+      freed         = freeing_row ? CountBits'(StrideRows * Columns - FreedInRow) : '0;
+    end else begin
+      address_step  = AddressBits'(ring((Rows * Columns - MovedPixels - TapPixels) * PixelBeats -
+                                        (PixelBeats - 1)));
+      position_step = CountBits'(Rows * Columns - MovedPixels - TapPixels);
+      row_step      = RowBits'(-MovedRows - TapRows);
+      column_step   = ColumnBits'(-MovedColumns - TapColumns);
+      freed         = CountBits'(Rows * Columns - FreedInFrame);
+    end
+  end
+
+  // ---- Which taps are padding -------------------------------------------------------------------
+  logic row_inside, column_inside, in_image;
+
+  assign in_image = row_inside && column_inside;
+
+  if (PadTop + PadBottom > 0) begin : gen_row
+    logic [RowBits-1:0] row_q;  // negative ones are larger than Rows
+    assign row_inside = row_q < RowBits'(Rows);
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) row_q <= RowBits'(-PadTop);
+      else if (step) row_q <= row_q + row_step;
+    end
+  end else begin : gen_no_row
+    /* verilator lint_off UNUSEDSIGNAL */
+    logic unused;
+    assign unused = ^row_step;
+    /* verilator lint_on UNUSEDSIGNAL */
+    assign row_inside = 1'b1;
+  end
+
+  if (PadLeft + PadRight > 0) begin : gen_column
+    logic [ColumnBits-1:0] column_q;
+    assign column_inside = column_q < ColumnBits'(Columns);
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) column_q <= ColumnBits'(-PadLeft);
+      else if (step) column_q <= column_q + column_step;
+    end
+  end else begin : gen_no_column
+    /* verilator lint_off UNUSEDSIGNAL */
+    logic unused;
+    assign unused = ^column_step;
+    /* verilator lint_on UNUSEDSIGNAL */
+    assign column_inside = 1'b1;
+  end
+
+  // ---- What has been written, and what may be ---------------------------------------------------
+  logic                        push, pixel_end, written, advance, available;
+  logic signed [CountBits-1:0] ahead_q, room_q;
+
+  assign in_ready_o = !room_q[CountBits-1];
+  assign push       = in_valid_i && in_ready_o;
+  assign written    = push && pixel_end;
+  assign advance    = !out_valid_o || out_ready_i;
+  assign step       = advance && available;
+
+  frame_counter #(.Beats(PixelBeats)) u_written (
+    .clk_i, .rst_ni, .beat_i(push), .last_o(pixel_end)
+  );
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      ahead_q <= CountBits'(PadTop * Columns + PadLeft - 1);
+      room_q  <= CountBits'(Pixels - (PadTop % StrideRows) * Columns - PadLeft % StrideColumns - 1);
+    end else begin
+      ahead_q <= ahead_q - (step ? position_step : '0) + CountBits'(written);
+      room_q  <= room_q + (step ? freed : '0) - CountBits'(written);
+    end
+  end
+
+  // Padding in front of the first pixel waits for it, lest it runs ahead of the input.
+  if (PadTop + PadLeft > 0) begin : gen_wait
+    logic first_q;  // the next beat is the frame's first
+    assign available = first_q ? ahead_q >= $signed(CountBits'(PadTop * Columns + PadLeft)) :
+                                 !(in_image && ahead_q[CountBits-1]);
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) first_q <= 1'b1;
+      else if (step) first_q <= window_row_end && last_row;
+    end
+  end else begin : gen_no_wait
+    assign available = !(in_image && ahead_q[CountBits-1]);
+  end
+
+  // ---- The buffer -------------------------------------------------------------------------------
+  logic [Lanes*Bits-1:0]  memory [Words];
+  logic [AddressBits-1:0] write_q, read_q, read_next;
+  logic [Lanes*Bits-1:0]  data_q;
+  logic                   valid_q, in_image_q;
+
+  if (Words == 1 << AddressBits) begin : gen_power_of_two
+    assign read_next = read_q + address_step;
+  end else begin : gen_wrap
+    logic [AddressBits:0] beyond;  // negative unless the address wraps
+    assign beyond    = {1'b0, read_q} + ({1'b0, address_step} - (AddressBits + 1)'(Words));
+    assign read_next = beyond[AddressBits] ? read_q + address_step : beyond[AddressBits-1:0];
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      write_q <= '0;
+      read_q  <= AddressBits'(ring(-(PadTop * Columns + PadLeft) * PixelBeats));
+      valid_q <= 1'b0;
+    end else begin
+      if (push) write_q <= (write_q == AddressBits'(Words - 1)) ? '0 : write_q + 1'b1;
+      if (step) read_q <= read_next;
+      if (advance) valid_q <= step;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (push) memory[write_q] <= in_data_i;
+    if (advance) begin
+      data_q   <= memory[read_q];
+      in_image_q <= in_image;
+    end
+  end
+
+  assign out_valid_o = valid_q;
+  assign out_data_o  = in_image_q ? data_q : {Lanes{Bits'(Fill)}};
+
+endmodule
