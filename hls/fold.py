@@ -15,30 +15,79 @@ from pathlib import Path
 from typing import Any
 
 from hls.dataflow import Dataflow, Edge, Layer, Port
-from hls.layers.argmax import ArgMax
-from hls.layers.matrix_vector import MatrixVector
-from hls.layers.thresholding import Thresholding
-from hls.layers.width_converter import WidthConverter
+from hls.layers import (
+    ArgMax,
+    Concat,
+    DepthToSpace,
+    DepthwiseVector,
+    Elementwise,
+    Fork,
+    GlobalPooling,
+    MatrixVector,
+    Pooling,
+    Slice,
+    SlidingWindow,
+    Spread,
+    Thresholding,
+    WidthConverter,
+)
 from sira.errors import SiraError
 
-DEFAULT_TARGET_CYCLES = 1024
-"""Cycles a frame where neither a folding file nor a target is given."""
+LEAST_TARGET_CYCLES = 1024
+DEFAULT_PRODUCTS = 512
+"""Without a target, a frame may take so many cycles that the layers form this many products a
+cycle in the mean, but no fewer than `LEAST_TARGET_CYCLES`."""
 
 Factors = Mapping[str, Mapping[str, int]]
 
+_VECTOR_LAYERS = (MatrixVector, DepthwiseVector, Pooling)
+"""What reads the windows of a window generator."""
+
 
 def dimensions(layer: Layer) -> Mapping[str, int]:
-    """The folding factors of a layer and the sizes they must divide."""
+    """The folding factors of a layer and the sizes they must divide.
+
+    A window generator has none of its own: it follows the layer that reads it.
+    """
     match layer:
         case MatrixVector():
             outputs, inputs = layer.weights.shape
-            return {"pe": outputs, "simd": inputs}
+            return {"pe": outputs // layer.groups, "simd": inputs}
+        case DepthwiseVector():
+            return {"pe": len(layer.weights)}
         case Thresholding():
             return {"pe": layer.channels}
         case ArgMax():
             return {"lanes": len(layer.scale)}
+        case Pooling() | GlobalPooling() | Elementwise():
+            return {"lanes": layer.channels}
+        case Fork():
+            return {"lanes": layer.elements}
+        case Concat():
+            return {"lanes": gcd(*layer.channels)}
+        case Slice():
+            return {"lanes": layer.most_lanes}
+        case Spread():
+            return {"lanes": layer.shape[2]}
+        case DepthToSpace():
+            return {"lanes": layer.shape[2] // layer.block**2 if layer.mode == "DCR" else 1}
         case _:
             return {}
+
+
+def products(layer: Layer) -> int:
+    """Products of a frame."""
+    match layer:
+        case MatrixVector() | DepthwiseVector():
+            return layer.vectors * layer.weights.size
+        case _:
+            return 0
+
+
+def default_target(dataflow: Dataflow) -> int:
+    """Cycles a frame where the user names none."""
+    wanted = sum(products(layer) for layer in dataflow.layers) // DEFAULT_PRODUCTS
+    return max(LEAST_TARGET_CYCLES, wanted)
 
 
 def read_folding(path: Path) -> Factors:
@@ -63,23 +112,39 @@ def read_folding(path: Path) -> Factors:
 
 
 def fold(
-    dataflow: Dataflow, target_cycles: int = DEFAULT_TARGET_CYCLES, factors: Factors | None = None
+    dataflow: Dataflow, target_cycles: int | None = None, factors: Factors | None = None
 ) -> Dataflow:
     """Give every layer its lanes and connect them.
 
     Layers named in ``factors`` take those; the others the cheapest that meet ``target_cycles`` for
-    a frame, or all lanes where none does.
+    a frame (default: `default_target`), or what the slowest layer can reach where that is more.
     """
     factors = factors or {}
     _check(dataflow, factors)
+    target = default_target(dataflow) if target_cycles is None else target_cycles
+    by_name = {layer.name: layer for layer in dataflow.layers}
+    producers = {edge.target.layer: edge.source.layer for edge in dataflow.edges}
+    readers = {edge.source.layer: by_name.get(edge.target.layer) for edge in dataflow.edges}
+    fastest = [_fastest(layer, readers.get(layer.name)).cycles for layer in dataflow.layers]
+    target = max(target, *fastest)
     layers: dict[str, Layer] = {}
-    lanes = 1
+
+    def chosen(layer: Layer, lanes: int, window: SlidingWindow | None = None) -> Layer:
+        automatic = _automatic(layer, target, lanes, window)
+        return _refold(layer, {**automatic, **factors.get(layer.name, {})})
+
     for layer in dataflow.layers:  # in topological order, so that lanes can follow the producer's
-        chosen = _automatic(layer, target_cycles, lanes)
-        chosen = {**chosen, **factors.get(layer.name, {})}
-        layers[layer.name] = _refold(layer, chosen)
-        lanes = next(iter(layers[layer.name].outputs.values())).lanes
-    return _connect(dataflow, layers)
+        if layer.name in layers:
+            continue
+        producer = layers.get(producers[layer.name])
+        lanes = next(iter(producer.outputs.values())).lanes if producer else 1
+        reader = readers.get(layer.name)
+        if isinstance(layer, SlidingWindow) and isinstance(reader, _VECTOR_LAYERS):
+            layers[reader.name] = chosen(reader, lanes, layer)
+            layers[layer.name] = _following(layer, layers[reader.name], target)
+        else:
+            layers[layer.name] = chosen(layer, lanes)
+    return _connect(dataflow, {layer.name: layers[layer.name] for layer in dataflow.layers})
 
 
 def _check(dataflow: Dataflow, factors: Factors) -> None:
@@ -105,11 +170,16 @@ def _check(dataflow: Dataflow, factors: Factors) -> None:
 
 
 def _refold(layer: Layer, factors: Mapping[str, int]) -> Layer:
-    match layer:
-        case MatrixVector() | Thresholding() | ArgMax():
-            return replace(layer, **factors)  # type: ignore[arg-type]
-        case _:
-            return layer
+    return replace(layer, **factors) if factors else layer  # type: ignore[type-var]
+
+
+def _fastest(layer: Layer, reader: Layer | None) -> Layer:
+    """The layer with all lanes that it can have."""
+    if isinstance(layer, SlidingWindow):
+        if isinstance(reader, _VECTOR_LAYERS):
+            return _following(layer, _fastest(reader, None), 0)
+        return _with_lanes(layer, layer.shape[2] // layer.blocks)
+    return _refold(layer, dimensions(layer))
 
 
 def divisors(n: int) -> list[int]:
@@ -117,33 +187,62 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-def _automatic(layer: Layer, target: int, producer_lanes: int) -> dict[str, int]:
+def _automatic(
+    layer: Layer, target: int, lanes: int, window: SlidingWindow | None
+) -> Mapping[str, int]:
+    """The cheapest factors that meet the target; ``lanes`` are those of the producer."""
     match layer:
         case MatrixVector():
-            return _matrix_vector_folding(layer, target, producer_lanes)
-        case Thresholding() | ArgMax():
-            factor = "lanes" if isinstance(layer, ArgMax) else "pe"
-            size = dimensions(layer)[factor]
-            elements = next(iter(layer.inputs.values())).elements
-            fit = [d for d in divisors(size) if elements // d <= target] or [size]
-            matching = [d for d in fit if d == producer_lanes]
-            return {factor: (matching or fit)[0]}
+            return _matrix_vector_folding(layer, target, lanes, window)
+        case SlidingWindow():
+            sizes: Mapping[str, int] = {"lanes": layer.shape[2] // layer.blocks}
         case _:
-            return {}
+            sizes = dimensions(layer)
+    for factor, size in sizes.items():
+        fit = [d for d in divisors(size) if _cycles(layer, {factor: d}) <= target] or [size]
+        return {factor: lanes if lanes in fit else fit[0]}
+    return {}
 
 
-def _matrix_vector_folding(layer: MatrixVector, target: int, lanes: int) -> dict[str, int]:
+def _cycles(layer: Layer, factors: Mapping[str, int]) -> int:
+    return _refold(layer, factors).cycles
+
+
+def _matrix_vector_folding(
+    layer: MatrixVector, target: int, lanes: int, window: SlidingWindow | None
+) -> Mapping[str, int]:
     """Fewest multipliers that meet the target; among those no width converter, then more SIMD.
 
-    SIMD costs less than PE: more inputs share an accumulator, more outputs need one each.
+    SIMD costs less than PE: more inputs share an accumulator, more outputs need one each. A window
+    generator has as many lanes as it is asked for, up to the channels of a block.
     """
-    outputs, inputs = layer.weights.shape
-    work = layer.vectors * outputs * inputs
-    pairs = [(pe, simd) for pe in divisors(outputs) for simd in divisors(inputs)]
-    fit = [p for p in pairs if work <= target * p[0] * p[1]] or [(outputs, inputs)]
-    converter = {p: p[1] != lanes for p in fit}
-    pe, simd = min(fit, key=lambda p: (p[0] * p[1], converter[p], -p[1]))
+    sizes = dimensions(layer)
+    work = products(layer)
+    pairs = [(pe, simd) for pe in divisors(sizes["pe"]) for simd in divisors(sizes["simd"])]
+    fit = [p for p in pairs if work <= target * p[0] * p[1]] or [(sizes["pe"], sizes["simd"])]
+    block = window.shape[2] // window.blocks if window else lanes
+    converter = {p: block % p[1] if window else p[1] != lanes for p in fit}
+    pe, simd = min(fit, key=lambda p: (p[0] * p[1], converter[p] != 0, -p[1]))
     return {"pe": pe, "simd": simd}
+
+
+def _following(window: SlidingWindow, reader: Layer, target: int) -> SlidingWindow:
+    """A window generator with the lanes that suit the layer that reads its windows."""
+    match reader:
+        case DepthwiseVector():
+            return replace(window, lanes=reader.pe, blocks=window.shape[2] // reader.pe)
+        case Pooling():
+            return replace(window, lanes=reader.lanes, blocks=window.shape[2] // reader.lanes)
+        case _:
+            assert isinstance(reader, MatrixVector)
+            block, simd = window.shape[2] // window.blocks, reader.simd
+            fit = [d for d in divisors(block) if _with_lanes(window, d).cycles <= target] or [block]
+            even = [d for d in fit if simd % d == 0 or d % simd == 0]
+            return _with_lanes(window, simd if simd in fit else (even or fit)[0])
+
+
+def _with_lanes(window: SlidingWindow, lanes: int) -> SlidingWindow:
+    return replace(window, lanes=lanes)
 
 
 def _connect(dataflow: Dataflow, layers: Mapping[str, Layer]) -> Dataflow:

@@ -1,284 +1,280 @@
 """From the integer graph to hardware layers, one to one.
 
-The last stage of the transforms holds integers: MatMul with integer weights, MultiThreshold with
-integer thresholds. Streams carry unsigned counts, so every integer q travels as ``q - lo`` and the
-offsets are absorbed: by start values of accumulators, by thresholds, and behind the last layer by
-the bias that the host adds.
+The last stage of the transforms holds integers. Streams carry unsigned counts: an integer q
+travels as a count u with ``q = factor * u + offset``, and multiplications by and additions of
+integer constants cost nothing: they change factor and offset, which the next layer absorbs in its
+weights, start values and thresholds. Behind the last layer the host applies them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
-from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
-from hls.layers.argmax import ArgMax
-from hls.layers.matrix_vector import MatrixVector
-from hls.layers.thresholding import Thresholding
+from hls import lower_macs as macs
+from hls import lower_ops as ops
+from hls.dataflow import Dataflow, Edge, Layer, Port
+from hls.layers import Fork
+from hls.lowering import AccumulatorBits, Lowering
+from hls.wires import Layout, Wire
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.ops import Constant
-from sira.scaled import Real, ScaledInt
 from transforms.constant_channels import kept_channels, shift_of
 
-_LAYERS = (
-    ("MatMul",),
-    ("MultiThreshold",),
-    ("Mul", "MultiThreshold"),
-    ("Mul", "Add", "ArgMax", "Cast"),
-)
-"""The chains of nodes that become one layer."""
+Rule = Callable[[Lowering, ir.Node], Wire | None]
+"""Adds the layers of a node and returns the wire of its output; None leaves it to the host."""
 
-AccumulatorBits = Callable[[ir.Node, int], int]
-"""Register width of a MatMul node, given the bits of its widest channel's window."""
+RULES: Mapping[str, Rule] = {
+    "Add": ops.add,
+    "ArgMax": ops.argmax,
+    "Cast": ops.same,
+    "Concat": ops.concat,
+    "Conv": macs.conv,
+    "ConvTranspose": macs.conv_transpose,
+    "DepthToSpace": ops.depth_to_space,
+    "Flatten": ops.reshape,
+    "Gather": ops.sliced,
+    "GlobalMaxPool": ops.max_pool,
+    "Identity": ops.same,
+    "MatMul": macs.matmul,
+    "MaxPool": ops.max_pool,
+    "Mul": ops.mul,
+    "MultiThreshold": ops.thresholding,
+    "Pad": ops.pad,
+    "Reshape": ops.reshape,
+    "Slice": ops.sliced,
+    "SpaceToDepth": ops.space_to_depth,
+    "Split": ops.sliced,
+    "Squeeze": ops.reshape,
+    "Sub": ops.subtract,
+    "Transpose": ops.transpose,
+    "Unsqueeze": ops.reshape,
+}
 
-
-@dataclass(frozen=True, eq=False)
-class Wire:
-    """Where an integer tensor leaves the hardware: ``q = count + offset``, one offset a channel.
-
-    ``channels`` are the ones that exist in hardware, along the last axis; None: all of them.
-    """
-
-    port: Port
-    bits: int
-    offset: Ints
-    channels: Ints | None = None
+_HARDWARE = ("Conv", "ConvTranspose", "MatMul", "MultiThreshold")
+"""Operators of the integer graph that are never left to the host."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """The hardware, and how its counts map to tensors of the canonical graph.
 
-    ``wires`` has the tensors that exist in hardware, by their name in the integer graph; ``host``
-    the nodes behind the output that are left to the host.
+    ``wires`` has the tensors that exist in hardware, by their name in the integer graph;
+    ``outputs`` the tensors that leave it, by port; ``host`` the nodes behind them that are left to
+    the host.
     """
 
     dataflow: Dataflow
     wires: dict[str, Wire]
     input: str
-    output: str
+    outputs: dict[str, str]
     host: tuple[str, ...]
 
     @staticmethod
     def canonical_name(tensor: str, names: Container[str]) -> str:
         """What a tensor of the integer graph is called in the graph it was built from."""
-        return tensor if tensor in names else tensor.removesuffix("_integers")
+        for suffix in ("", "_integers", "_flipped"):
+            if (name := tensor.removesuffix(suffix)) in names:
+                return name
+        return tensor
 
-    def input_offset(self, layer: Layer) -> Ints:
-        """The offset of the counts that enter a layer."""
-        producers = {edge.target: edge.source for edge in self.dataflow.edges}
-        offsets = {wire.port: wire.offset for wire in self.wires.values()}
-        port = producers[Port(layer.name, "in")]
-        while port not in offsets:  # a width converter carries what its producer puts out
-            port = producers[Port(port.layer, "in")]
-        return offsets[port]
+    def input_tensor(self, layer: Layer, port: str | None = None) -> str:
+        """The tensor whose counts enter a layer at ``port`` (default: its first one).
+
+        Layers that only prepare another one (converters, windows, forks) are passed over.
+        """
+        sources = {edge.target: edge.source for edge in self.dataflow.edges}
+        tensors = {wire.port: name for name, wire in self.wires.items()}
+        source = sources[Port(layer.name, port or next(iter(layer.inputs)))]
+        while source not in tensors:
+            first = next(iter(self.dataflow.layer(source.layer).inputs))
+            source = sources[Port(source.layer, first)]
+        return tensors[source]
 
 
 def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: AccumulatorBits) -> Lowered:
-    """Map an integer ``model`` to layers with PE = SIMD = 1.
+    """Map an integer ``model`` to layers without parallelism (PE = SIMD = lanes = 1).
 
-    Raises `SiraError` for every node that has no hardware, all at once.
+    Raises `SiraError` for the nodes that have no hardware, all at once.
     """
     (source,) = model.graph.inputs
-    input_range = _scaled(ranges, source)
-    lo, hi = int(input_range.lo.min()), int(input_range.hi.max())
-    wires = {source: Wire(Port("", "in"), max((hi - lo).bit_length(), 1), np.asarray(lo))}
-    layers: list[Layer] = []
-    edges: list[Edge] = []
-    last = source
-    pending = list(model.graph)
-    while pending:
-        node = pending[0]
-        if node.op_type == "Reshape" and node.inputs[0] in wires:
-            wires[node.outputs[0]] = _reshaped(node, wires[node.inputs[0]])
-            last = node.outputs[0]
-            pending.pop(0)
+    build = Lowering(ranges, accumulator_bits)
+    build.wires[source] = _input_wire(ranges, source)
+    refused: dict[ir.Node, SiraError | None] = {}
+    for node in model.graph:
+        if node in build.done or any(v not in build.wires for v in g.dynamic_inputs(node)):
             continue
-        group = _group(node)
-        if group is None or group[0].inputs[0] not in wires:
-            break
-        wire = wires[group[0].inputs[0]]
-        layer, result = _layer(group, wire, ranges, accumulator_bits)
-        layers.append(layer)
-        edges.append(Edge(wire.port, Port(layer.name, "in")))
-        last = group[-1].outputs[0]
-        wires[last] = result
-        pending = [n for n in pending if n not in group]
-    host = tuple(node.op_type for node in pending)
-    _check_host(pending, last, layers)
-    edges.append(Edge(wires[last].port, Port("", "out")))
+        try:
+            for output, wire in _lowered(build, node):
+                build.wires[output] = wire
+        except SiraError as error:
+            refused[node] = error
+    _leave_to_host(model, build)
+    outputs, host = _outputs(model, build)
+    _check(model, build, refused, host)
+    port_names = _port_names(model, outputs)
+    for value, port in port_names.items():
+        build.edges.append(Edge(build.wires[value].port, Port("", port)))
+    layers, edges = _forked(build.layers, build.edges)
     return Lowered(
-        Dataflow(name, tuple(layers), tuple(edges)),
-        {g.name(value): _in_canonical(value, wire) for value, wire in wires.items()},
+        Dataflow(name, layers, edges),
+        {g.name(v): _in_canonical(v, wire) for v, wire in build.wires.items() if _exists(v, build)},
         g.name(source),
-        g.name(last),
-        host,
+        {port: g.name(value) for value, port in port_names.items()},
+        tuple(node.op_type for node in host),
     )
+
+
+def _input_wire(ranges: Ranges, source: ir.Value) -> Wire:
+    """The graph's input: channels where its first reader has them, offset the least integer."""
+    range_ = ranges.scaled(source)
+    assert range_ is not None
+    lo, hi = int(range_.lo.min()), int(range_.hi.max())
+    shape = g.shape(source)
+    layout = Layout.channels_at(shape, _channel_axis(source)) if shape else Layout((1,), (0,))
+    one = np.ones(1, np.int64)
+    return Wire(Port("", "in"), max((hi - lo).bit_length(), 1), layout, lo * one, one)
+
+
+def _channel_axis(value: ir.Value) -> int:
+    """The axis of the channels, as the operators behind ``value`` see it."""
+    rank = len(g.shape(value))
+    seen, pending = set(), [(value, list(range(rank)))]  # axes of `value` by axis of the tensor
+    while pending:
+        tensor, axes = pending.pop(0)
+        for node in g.consumers(tensor):
+            if node in seen:
+                continue
+            seen.add(node)
+            match node.op_type:
+                case "Conv" | "ConvTranspose" | "MaxPool" | "DepthToSpace" | "SpaceToDepth":
+                    return axes[1]
+                case "MatMul":
+                    return axes[-1]
+                case "Transpose":
+                    order = ops.permutation_of(node, len(axes))
+                    pending.append((node.outputs[0], [axes[i] for i in order]))
+                case "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+                    pass
+                case _ if len(g.shape(node.outputs[0])) == len(axes):
+                    pending.append((node.outputs[0], axes))
+    return 1 if rank > 2 else rank - 1
+
+
+def _lowered(build: Lowering, node: ir.Node) -> list[tuple[ir.Value, Wire]]:
+    """Add the layers of a node; the wires of its outputs, none where the host computes it."""
+    rule = RULES.get(node.op_type)
+    if rule is None:
+        return []
+    if node.op_type == "Split":
+        return [(v, ops.part_of_split(build, node, i)) for i, v in enumerate(node.outputs)]
+    wire = rule(build, node)
+    return [] if wire is None else [(build.results.get(node, node.outputs[0]), wire)]
+
+
+def _leave_to_host(model: ir.Model, build: Lowering) -> None:
+    """Forget the wires of constant factors and offsets that no layer absorbs: the host's scales."""
+    for node in reversed(list(model.graph)):
+        value = node.outputs[0]
+        if value not in build.wires or not _is_virtual(node):
+            continue
+        if not any(v in build.wires or n in build.done
+                   for n in g.consumers(value) for v in n.outputs):  # fmt: skip
+            del build.wires[value]
+
+
+def _is_virtual(node: ir.Node) -> bool:
+    """Whether a node with a wire has no layer of its own, being merged into the next one's."""
+    return node.op_type in ("Mul", "Add", "Sub") and len(g.dynamic_inputs(node)) == 1
+
+
+def _outputs(model: ir.Model, build: Lowering) -> tuple[list[ir.Value], list[ir.Node]]:
+    """The tensors that leave the hardware, and the nodes that the host computes from them."""
+    host = [
+        node
+        for node in model.graph
+        if g.dynamic_inputs(node)
+        and node not in build.done
+        and not any(v in build.wires for v in node.outputs)
+    ]
+    read = {v for node in host for v in g.dynamic_inputs(node)} | set(model.graph.outputs)
+    order = [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]
+    return [v for v in order if v in read and v in build.wires], host
+
+
+def _check(
+    model: ir.Model,
+    build: Lowering,
+    refused: Mapping[ir.Node, SiraError | None],
+    host: list[ir.Node],
+) -> None:
+    """What the host computes must lie behind all hardware, and there must be hardware."""
+    stranded = {node for node in host if node.op_type in _HARDWARE}
+    for node in reversed(host):  # and whatever such a node reads
+        if stranded.intersection(n for v in node.outputs for n in g.consumers(v)):
+            stranded.add(node)
+    if not stranded and build.layers:
+        return
+    causes = [node for node in host if node in refused or node.op_type not in RULES]
+    found = [
+        str(refused[node]) if refused.get(node) else f"{g.describe(node)} has no layer"
+        for node in causes
+        if node in stranded or not build.layers
+    ]
+    raise SiraError(
+        "no hardware for these operators",
+        where=", ".join(g.describe(node) for node in host if node in stranded) or "the whole graph",
+        expected=f"operators that have layers ({', '.join(sorted(RULES))}), in front of all others",
+        found="; ".join(found) or "no layer at all",
+        remedy="cut the model in front of them, or replace them",
+    )
+
+
+def _port_names(model: ir.Model, outputs: list[ir.Value]) -> dict[ir.Value, str]:
+    """``out`` for a single output, else names of tensors."""
+    return {v: "out" if len(outputs) == 1 else g.name(v) for v in outputs}
+
+
+def _forked(layers: list[Layer], edges: list[Edge]) -> tuple[tuple[Layer, ...], tuple[Edge, ...]]:
+    """A fork behind every port that several read."""
+    by_source: dict[Port, list[Edge]] = {}
+    for edge in edges:
+        by_source.setdefault(edge.source, []).append(edge)
+    streams = {Port(la.name, p): s for la in layers for p, s in la.outputs.items()}
+    targets = {Port(la.name, p): s for la in layers for p, s in la.inputs.items()}
+    ordered, result = list(layers), []
+    for source, readers in by_source.items():
+        if len(readers) == 1:
+            result.append(readers[0])
+            continue
+        stream = streams.get(source) or next(targets[e.target] for e in readers)
+        fork = Fork(
+            f"{source.layer or 'input'}_fork", stream.elements, 1, stream.bits, len(readers)
+        )
+        place = next((i for i, la in enumerate(ordered) if la.name == source.layer), -1)
+        ordered.insert(place + 1, fork)
+        result.append(Edge(source, Port(fork.name, "in")))
+        for number, edge in enumerate(readers):
+            result.append(replace(edge, source=Port(fork.name, f"out{number}")))
+    return tuple(ordered), tuple(result)
+
+
+def _exists(value: ir.Value, build: Lowering) -> bool:
+    """Whether ``value`` is a tensor of the canonical graph, not a step on the way to one."""
+    node = value.producer()
+    return node is None or not _is_virtual(node) or value in build.results.values()
 
 
 def _in_canonical(value: ir.Value, wire: Wire) -> Wire:
     """The wire of an integer tensor as one of the tensor that it was built from."""
-    shift = shift_of(value)
-    offset = wire.offset + shift if shift.any() else wire.offset
-    return replace(wire, offset=offset, channels=kept_channels(value))
-
-
-def _group(node: ir.Node) -> list[ir.Node] | None:
-    """The nodes that form one layer, starting at ``node``; None if the host has to compute it."""
-    for kinds in _LAYERS:
-        chain = [node]
-        while len(chain) < len(kinds):
-            following = list(g.consumers(chain[-1].outputs[0]))
-            if len(following) != 1:
-                break
-            chain.append(following[0])
-        if tuple(n.op_type for n in chain) == kinds:
-            return chain
-    return None
-
-
-def _layer(
-    group: list[ir.Node], wire: Wire, ranges: Ranges, accumulator_bits: AccumulatorBits
-) -> tuple[Layer, Wire]:
-    match group[-1].op_type:
-        case "MatMul":
-            return _matrix_vector(group[0], wire, ranges, accumulator_bits)
-        case "MultiThreshold":
-            return _thresholding(group, wire, ranges)
-        case _:
-            return _argmax(group, wire, ranges)
-
-
-def _reshaped(node: ir.Node, wire: Wire) -> Wire:
-    """The same wire, its offsets laid out along the last axis of the new shape."""
-    before, after = g.shape(node.inputs[0]), g.shape(node.outputs[0])  # type: ignore[arg-type]
-    rows = np.broadcast_to(wire.offset, before).reshape(-1, after[-1] if after else 1)
-    if (rows != rows[0]).any():
-        raise SiraError(
-            "Reshape mixes channels whose integers start at different offsets",
-            where=g.describe(node),
-            expected="one offset for each position of the last axis",
-            found=f"{before} reshaped to {after}",
-            remedy="quantize in front of it",
-        )
-    return replace(wire, offset=wire.offset if wire.offset.ndim == 0 else rows[0])
-
-
-def _matrix_vector(
-    node: ir.Node, wire: Wire, ranges: Ranges, accumulator_bits: AccumulatorBits
-) -> tuple[Layer, Wire]:
-    weights = _integers(ranges, node, 1)  # (K, N)
-    range_ = _scaled(ranges, node.outputs[0])
-    k, n = weights.shape
-    unit = _whole(range_.scale)  # weights that share a factor move the accumulator in such steps
-    rows = (np.broadcast_to(q, range_.shape).reshape(-1, n) for q in (range_.lo, range_.hi))
-    lo, hi = (f(q, axis=0) * unit for f, q in zip((np.min, np.max), rows, strict=True))
-    offset = np.broadcast_to(wire.offset, (k,))
-    window = max(int(span).bit_length() for span in (hi - lo).tolist())
-    layer = MatrixVector(
-        name=g.label(node),
-        weights=weights.T.copy(),
-        start=offset @ weights - lo,
-        input_bits=wire.bits,
-        accumulator_bits=max(accumulator_bits(node, window), 1),
-        pe=1,
-        simd=1,
-        vectors=prod(g.shape(node.outputs[0])[:-1]),
-    )
-    return layer, Wire(Port(layer.name, "out"), layer.accumulator_bits, lo)
-
-
-def _thresholding(group: list[ir.Node], wire: Wire, ranges: Ranges) -> tuple[Layer, Wire]:
-    node = group[-1]
-    thresholds = _integers(ranges, node, 1)  # (C or 1, n), on sign * q
-    sign = np.ones(1, np.int64)
-    if len(group) == 2:
-        sign = _integers(ranges, group[0], 1).reshape(-1)
-    shape = g.shape(node.outputs[0])
-    channels = shape[-1]
-    if len(thresholds) not in (1, channels):
-        raise SiraError(
-            "thresholds for each channel need the channels in the last axis",
-            where=g.describe(node),
-            expected=f"1 or {channels} rows of thresholds",
-            found=f"{len(thresholds)} for a tensor of shape {shape}",
-        )
-    top = 1 << wire.bits
-    offset = np.reshape(wire.offset, (-1, 1))
-    falling = sign < 0
-    counts = np.where(falling[:, None], thresholds + offset + top - 1, thresholds - offset)
-    layer = Thresholding(
-        name=g.label(node),
-        thresholds=np.clip(counts, 0, top),
-        falling=falling,
-        channels=channels,
-        input_bits=wire.bits,
-        pe=1,
-        vectors=prod(shape[:-1]),
-    )
-    base = int(g.attribute(node, "out_bias", 0.0))
-    return layer, Wire(Port(layer.name, "out"), layer.output_bits, np.asarray(base))
-
-
-def _argmax(group: list[ir.Node], wire: Wire, ranges: Ranges) -> tuple[Layer, Wire]:
-    channels = g.shape(group[0].outputs[0])[-1]
-    scale, offset = (
-        np.broadcast_to(_integers(ranges, node, 1).reshape(-1), (channels,)) for node in group[:2]
-    )
-    layer = ArgMax(
-        name=g.label(group[2]),
-        scale=scale.copy(),
-        offset=offset + scale * np.broadcast_to(wire.offset, (channels,)),
-        input_bits=wire.bits,
-        lanes=1,
-    )
-    bits = layer.outputs["out"].bits
-    return layer, Wire(Port(layer.name, "out"), bits, np.asarray(0))
-
-
-def _integers(ranges: Ranges, node: ir.Node, index: int) -> Ints:
-    value = node.inputs[index]
-    assert value is not None
-    arg = ranges[value]
-    assert isinstance(arg, Constant) and arg.scaled is not None
-    return arg.scaled.lo
-
-
-def _whole(scale: Real) -> Ints:
-    assert isinstance(scale, Exact) and all(s.denominator == 1 for s in scale.values.ravel())
-    return scale.values.astype(np.int64)
-
-
-def _scaled(ranges: Ranges, value: ir.Value) -> ScaledInt:
-    found = ranges.scaled(value)
-    assert found is not None
-    return found
-
-
-def _check_host(rest: list[ir.Node], last: ir.Value, layers: list[Layer]) -> None:
-    """What is left must lie behind the last integer layer, and there must be hardware."""
-    integer = {n for n in rest if n.op_type in ("MatMul", "Conv", "MultiThreshold", "Transpose")}
-    for node in reversed(rest):  # and whatever such a layer reads
-        if integer.intersection(n for v in node.outputs for n in g.consumers(v)):
-            integer.add(node)
-    for node in rest:  # the host sees what leaves the hardware and nothing else
-        inside = [v for v in g.dynamic_inputs(node) if v is not last]
-        if any(v.producer() not in rest for v in inside):
-            integer.add(node)
-    stranded = [n for n in rest if n in integer]
-    if not stranded and layers:
-        return
-    raise SiraError(
-        "no hardware for these operators",
-        where=", ".join(g.describe(n) for n in stranded or rest),
-        expected="a chain of dense layers, thresholds and at most one decision at the end",
-        found=f"they follow tensor {g.name(last)}",
-        remedy="cut the model there, or rewrite it as such a chain",
-    )
+    shift, kept = shift_of(value), kept_channels(value)
+    if shift.any():
+        wire = replace(wire, offset=wire.offset + shift)
+    if kept is None:
+        return wire
+    axis = 1 if len(g.shape(value)) > 2 else len(g.shape(value)) - 1
+    return replace(wire, channels=kept, axis=axis - len(g.shape(value)))

@@ -11,11 +11,12 @@ import onnx_ir as ir
 
 from hls.dataflow import Edge, Layer, Port, Resources, Stream
 from hls.fold import dimensions
-from hls.layers.matrix_vector import MatrixVector
+from hls.layers import DepthwiseVector, MatrixVector
 from hls.lower import Lowered
 from hls.synthesis import SynthesisResult
 from hls.verify import Verification
 from hls.vivado import TclCheck
+from hls.wires import Wire
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.bounds import DatatypeBounds
@@ -23,13 +24,6 @@ from sira.scaled import ScaledInt
 from sira.summary import accumulator_entry, numbers_of
 
 Json = dict[str, Any]
-
-_KINDS = {
-    "MatrixVector": "matrix_vector",
-    "Thresholding": "thresholding",
-    "WidthConverter": "width_converter",
-    "ArgMax": "argmax",
-}
 
 
 def layer_reports(
@@ -40,60 +34,45 @@ def layer_reports(
 ) -> list[Json]:
     """One entry a hardware layer, in the order of the dataflow."""
     tensors = {wire.port: name for name, wire in lowered.wires.items()}
-    producers = {edge.target: edge.source for edge in lowered.dataflow.edges}
-    return [
-        _layer(layer, lowered, integer_ranges, bounds, synthesis, tensors, producers)
-        for layer in lowered.dataflow.layers
-    ]
+    entries = []
+    for layer in lowered.dataflow.layers:
+        x = _integers(integer_ranges, lowered.input_tensor(layer))
+        out = tensors.get(Port(layer.name, "out"))
+        result = None if out is None else _integers(integer_ranges, out)
+        entry = _layer(layer, x, synthesis.get(layer.name))
+        if isinstance(layer, MatrixVector | DepthwiseVector):
+            known = bounds.get(layer.name)
+            entry |= {"k": layer.weights.shape[1], "n": len(layer.weights)}
+            if known is not None and result is not None:
+                entry["weight_bits"] = known.weight_bits
+                entry["accumulator"] = accumulator_entry(
+                    result, len(layer.weights), layer.accumulator_bits, known
+                )
+        entries.append(entry)
+    return entries
 
 
-def _layer(
-    layer: Layer,
-    lowered: Lowered,
-    ranges: Ranges,
-    bounds: Mapping[str, DatatypeBounds],
-    synthesis: Mapping[str, SynthesisResult],
-    tensors: Mapping[Port, str],
-    producers: Mapping[Port, Port],
-) -> Json:
-    source = producers[Port(layer.name, "in")]
-    while source not in tensors:  # a width converter carries its producer's tensor
-        source = producers[Port(source.layer, "in")]
-    x = _integers(ranges, tensors[source])
-    stream: Stream = layer.inputs["in"]
-    entry: Json = {
+def _layer(layer: Layer, x: ScaledInt | None, synthesis: SynthesisResult | None) -> Json:
+    stream: Stream = next(iter(layer.inputs.values()))
+    lo, hi = (None, None) if x is None else (int(x.lo.min()), int(x.hi.max()))
+    return {
         "name": layer.name,
-        "kind": _KINDS[type(layer).__name__],
+        "kind": type(layer).__module__.rsplit(".", 1)[-1],
         "k": None,
-        "n": layer.outputs["out"].elements,
+        "n": next(iter(layer.outputs.values())).elements,
         "weight_bits": None,
-        "input": {"lo": int(x.lo.min()), "hi": int(x.hi.max()), "bits": stream.bits},
+        "input": {"lo": lo, "hi": hi, "bits": stream.bits},
         "accumulator": None,
         "folding": {"pe": None, "simd": None}
         | {name: getattr(layer, name) for name in dimensions(layer)},
         "cycles": layer.cycles,
-        "resources": {
-            "estimate": asdict(layer.estimate()),
-            "synthesis": _synthesis(synthesis.get(layer.name)),
-        },
+        "resources": {"estimate": asdict(layer.estimate()), "synthesis": _synthesis(synthesis)},
     }
-    if isinstance(layer, MatrixVector):
-        n, k = layer.weights.shape
-        entry |= {"k": k, "n": n, "weight_bits": bounds[layer.name].weight_bits}
-        entry["accumulator"] = _accumulator(
-            layer, _integers(ranges, tensors[Port(layer.name, "out")]), bounds[layer.name]
-        )
-    return entry
 
 
-def _integers(ranges: Ranges, tensor: str) -> ScaledInt:
+def _integers(ranges: Ranges, tensor: str) -> ScaledInt | None:
     found = ranges[tensor]
-    assert isinstance(found, ScaledInt)
-    return found
-
-
-def _accumulator(layer: MatrixVector, range_: ScaledInt, bounds: DatatypeBounds) -> Json:
-    return accumulator_entry(range_, layer.weights.shape[0], layer.accumulator_bits, bounds)
+    return found if isinstance(found, ScaledInt) else None
 
 
 def _synthesis(result: SynthesisResult | None) -> Json | None:
@@ -194,43 +173,64 @@ def metadata(
     """What the host has to know: how to make input integers, and what the output integers mean."""
     (source,) = model.graph.inputs
     first = _named(model, lowered.input)
-    output = model.graph.outputs[-1]
-    dataflow = lowered.dataflow
-    input_wire, output_wire = lowered.wires[lowered.input], lowered.wires[lowered.output]
-    in_range, out_range = ranges.scaled(first), ranges.scaled(output)
+    in_range = ranges.scaled(first)
     assert in_range is not None
+    dataflow = lowered.dataflow
     return {
         "input": {
             "name": g.name(source),
             "tensor": g.name(first),
-            "shape": list(g.shape(first)),
-            "layout": "row-major order of the shape, element 0 in the low bits of the first beat",
-            "stream": _stream(dataflow.inputs["in"]),
-            "count_offset": _ints(input_wire.offset),
+            **_port(lowered.wires[lowered.input], dataflow.inputs["in"]),
             "integer": {"lo": int(in_range.lo.min()), "hi": int(in_range.hi.max())},
             "scale": numbers_of(in_range.scale_float),
             "bias": numbers_of(in_range.bias_float),
-            "meaning": "send count = q - count_offset where real = scale * q + bias",
+            "meaning": "count = (q - count_offset) / count_factor where real = scale * q + bias",
             "host_quantizer": host_quantizer,
         },
-        "output": {
-            "name": g.name(output),
-            "tensor": lowered.output,
-            "shape": list(g.shape(output)),
-            "layout": "row-major order of the shape, element 0 in the low bits of the first beat",
-            "stream": _stream(dataflow.outputs["out"]),
-            "count_offset": _ints(output_wire.offset),
-            "scale": None if out_range is None else numbers_of(out_range.scale_float),
-            "bias": None if out_range is None else numbers_of(out_range.bias_float),
-            "meaning": "q = count + count_offset, real = scale * q + bias",
-            "host_operators": list(lowered.host),
-        },
+        "outputs": [
+            {
+                "name": port,
+                "tensor": tensor,
+                **_port(lowered.wires[tensor], dataflow.outputs[port]),
+                **_reals(ranges, _named(model, tensor)),
+                "meaning": "q = count_factor * count + count_offset, real = scale * q + bias",
+            }
+            for port, tensor in lowered.outputs.items()
+        ],
+        "host_operators": list(lowered.host),
     }
 
 
-def _named(model: ir.Model, name: str) -> ir.Value:
+def _port(wire: Wire, stream: Stream) -> Json:
+    """How a tensor of ``shape`` travels: its axes in the order ``axes``, the last one fastest."""
+    return {
+        "shape": list(wire.layout.sizes),
+        "axes": list(wire.layout.order),
+        "layout": "the shape transposed to the axes, in row-major order, "
+        "element 0 in the low bits of the first beat",
+        "stream": _stream(stream),
+        "count_offset": _ints(wire.offset),
+        "count_factor": _ints(wire.factor),
+    }
+
+
+def _reals(ranges: Ranges, value: ir.Value) -> Json:
+    found = ranges.scaled(value)
+    return {
+        "scale": None if found is None else numbers_of(found.scale_float),
+        "bias": None if found is None else numbers_of(found.bias_float),
+    }
+
+
+def _names(model: ir.Model) -> set[str]:
+    inputs = {g.name(v) for v in model.graph.inputs}
+    return inputs | {g.name(v) for node in model.graph for v in node.outputs}
+
+
+def _named(model: ir.Model, tensor: str) -> ir.Value:
+    name = Lowered.canonical_name(tensor, _names(model))
     values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
-    return next(v for v in values if v.name in (name, name.removesuffix("_integers")))
+    return next(v for v in values if v.name == name)
 
 
 def _ints(q: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int | list[int]:

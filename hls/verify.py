@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hls import verilator
 from hls.against_oracle import check_thresholds
 from hls.dataflow import Ints
-from hls.hls_simulation import simulate_hls
+from hls.hls_simulation import simulate_hls_ports
 from hls.lower import Lowered
 from sira import golden
 from sira import graph as g
@@ -116,7 +116,7 @@ def verify(
     timed = _Timer(progress)
     original, canonical = timed("golden", lambda: _golden(subject, x))
     counts = _counts(lowered, canonical, lowered.input)
-    wanted = _counts(lowered, canonical, lowered.output)
+    wanted = {p: _counts(lowered, canonical, name) for p, name in lowered.outputs.items()}
     checks = [_same_integers(subject, original, canonical)]
     checks += timed("python", lambda: _python(lowered, canonical, counts))
     tools, cycles = [], None
@@ -125,7 +125,7 @@ def verify(
         checks += found
         tools.append(_verilator_name())
     if hls is not None:
-        checks.append(timed("hls", lambda: _hls(lowered, hls, counts, wanted)))
+        checks += timed("hls", lambda: _hls(lowered, hls, counts, wanted))
         tools.append("HLS C++ under g++")
     oracle = Oracle(subject.proto)
     graph, ranges = subject.original, subject.original_ranges
@@ -181,13 +181,9 @@ def _same_integers(
 
 def _counts(lowered: Lowered, values: Mapping[str, Value], tensor: str) -> Ints:
     """Golden integers of a hardware tensor as the counts (samples, elements) on its wires."""
-    wire, value = lowered.wires[tensor], values[lowered.canonical_name(tensor, values)]
-    q = flat(value)
-    if wire.channels is not None:
-        assert isinstance(value, ScaledInt)
-        q = value.lo[..., wire.channels].reshape(len(q), -1)
-    offset = wire.offset.reshape(-1)
-    return q - (np.resize(offset, q.shape[1]) if offset.size > 1 else offset)
+    value = values[lowered.canonical_name(tensor, values)]
+    assert isinstance(value, ScaledInt)
+    return lowered.wires[tensor].counts(value.lo)
 
 
 def _python(lowered: Lowered, canonical: Mapping[str, Value], counts: Ints) -> list[Check]:
@@ -200,11 +196,12 @@ def _python(lowered: Lowered, canonical: Mapping[str, Value], counts: Ints) -> l
             _counts(lowered, canonical, tensor),
         )
         for tensor, wire in lowered.wires.items()
+        if lowered.canonical_name(tensor, canonical) in canonical
     ]
 
 
 def _verilator(
-    lowered: Lowered, rtl: Path, counts: Ints, wanted: Ints, seed: int
+    lowered: Lowered, rtl: Path, counts: Ints, wanted: Mapping[str, Ints], seed: int
 ) -> tuple[list[Check], verilator.SimulationResult | None]:
     """Back to back without a gap, with random stalls on both sides, and after a reset."""
     simulator = verilator.build(rtl, lowered.dataflow)
@@ -221,21 +218,29 @@ def _verilator(
         try:
             result = simulator.run(counts, seed=3 * seed + number, **options)
         except verilator.SimulationError as error:
-            checks.append(Check(name, wanted.size, wanted.size, detail=str(error)))
+            size = sum(frames.size for frames in wanted.values())
+            checks.append(Check(name, size, size, detail=str(error)))
             continue
-        checks.append(compare(name, result.outputs, wanted))
+        checks += _compared(name, result.ports, wanted)
         if number == 0:  # the figures of an unhindered run only
             cycles = result
     return checks, cycles
 
 
-def _hls(lowered: Lowered, hls: Path, counts: Ints, wanted: Ints) -> Check:
+def _hls(lowered: Lowered, hls: Path, counts: Ints, wanted: Mapping[str, Ints]) -> list[Check]:
     name = "HLS C++ under g++"
     try:
-        outputs = simulate_hls(hls, lowered.dataflow, counts)
+        outputs = simulate_hls_ports(hls, lowered.dataflow, {"in": counts})
     except verilator.SimulationError as error:
-        return Check(name, wanted.size, wanted.size, detail=str(error))
-    return compare(name, outputs, wanted)
+        size = sum(frames.size for frames in wanted.values())
+        return [Check(name, size, size, detail=str(error))]
+    return _compared(name, outputs, wanted)
+
+
+def _compared(name: str, found: Mapping[str, Ints], wanted: Mapping[str, Ints]) -> list[Check]:
+    """One check for each output."""
+    labels = {port: name if len(wanted) == 1 else f"{name}: {port}" for port in wanted}
+    return [compare(labels[port], found[port], frames) for port, frames in wanted.items()]
 
 
 def _verilator_name() -> str:

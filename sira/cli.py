@@ -167,7 +167,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
-    from hls.fold import DEFAULT_TARGET_CYCLES, read_folding
+    from hls.fold import read_folding
     from sira.datatypes import parse_inputs
     from sira.driver import compile
     from sira.driver_options import Options
@@ -180,9 +180,7 @@ def _compile(arguments: argparse.Namespace) -> int:
         acc_bits=int(text) if re.fullmatch(r"-?[0-9]+", text) else text,
         inputs=parse_inputs(arguments.input, input_names(proto)),
         folding=read_folding(arguments.folding) if arguments.folding else None,
-        target_cycles=(
-            DEFAULT_TARGET_CYCLES if arguments.target_cycles is None else arguments.target_cycles
-        ),
+        target_cycles=arguments.target_cycles,
         verify=arguments.verify,
         verify_data=arguments.verify_data,
         synth=arguments.synth,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -169,7 +169,7 @@ def build_dataflow(front: Front, options: Options) -> Lowered:
             remedy="use --acc-bits auto, or a larger width",
         )
     dataflow = fold(lowered.dataflow, options.target_cycles, options.folding)
-    return Lowered(dataflow, lowered.wires, lowered.input, lowered.output, lowered.host)
+    return replace(lowered, dataflow=dataflow)
 
 
 def subject(front: Front, lowered: Lowered) -> Subject:

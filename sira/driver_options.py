@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hls.dataflow import Dataflow
-from hls.fold import DEFAULT_TARGET_CYCLES, Factors, dimensions
+from hls.fold import Factors, dimensions
 from sira.datatypes import InputSpec, parse_specs
 from sira.errors import SiraError
 
@@ -32,7 +32,7 @@ class Options:
     acc_bits: AccBits = "auto"
     inputs: Mapping[str, InputSpec | str] = field(default_factory=dict)
     folding: Factors | None = None
-    target_cycles: int = DEFAULT_TARGET_CYCLES
+    target_cycles: int | None = None
     verify: int | None = None
     verify_data: Path | None = None
     synth: Synthesis = "none"
@@ -58,7 +58,7 @@ class Options:
                 found=repr(self.acc_bits),
             )
         for name, value, low in (
-            ("--target-cycles", self.target_cycles, 1),
+            ("--target-cycles", 1 if self.target_cycles is None else self.target_cycles, 1),
             ("--verify", self.verify or 0, 0),
             ("--clock-mhz", self.clock_mhz, 1),
         ):

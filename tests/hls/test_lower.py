@@ -52,13 +52,13 @@ def lowered(net: Net, spec: InputSpec | None = INPUT, *outputs: str) -> Lowered:
         return value.lo
 
     start = integers_of(result.input)
-    counts = (start - result.wires[result.input].offset).reshape(50, -1)
+    counts = result.wires[result.input].counts(start)
     found = result.dataflow.execute({"in": counts})
     for name, wire in result.wires.items():
         if name.removesuffix("_integers") not in exact:
             continue
         expected = integers_of(name)
-        assert np.array_equal(found[wire.port].reshape(expected.shape) + wire.offset, expected)
+        assert np.array_equal(wire.integers(found[wire.port]).reshape(expected.shape), expected)
         assert found[wire.port].max() < 2**wire.bits and found[wire.port].min() >= 0
     return result
 

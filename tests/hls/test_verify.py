@@ -19,7 +19,6 @@ from hls.dataflow import Dataflow, Layer
 from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
 from hls.layers import MatrixVector, Thresholding
-from hls.lower import Lowered
 from hls.verify import Subject, Verification, verify
 from sira.driver_front import build_dataflow, subject, transform
 from sira.driver_options import Options
@@ -51,11 +50,7 @@ def with_layer(small: Subject, name: str, change: Callable[[Any], Layer]) -> Sub
     old = small.lowered
     layers = tuple(change(la) if la.name == name else la for la in old.dataflow.layers)
     dataflow = Dataflow(old.dataflow.name, layers, old.dataflow.edges)
-    return replace(small, lowered=replace_dataflow(old, dataflow))
-
-
-def replace_dataflow(lowered: Lowered, dataflow: Dataflow) -> Lowered:
-    return Lowered(dataflow, lowered.wires, lowered.input, lowered.output, lowered.host)
+    return replace(small, lowered=replace(old, dataflow=dataflow))
 
 
 def test_an_intact_design_passes(small: Subject, samples: dict[str, Any]) -> None:
@@ -112,8 +107,9 @@ def test_every_threshold_off_by_one_is_found_without_a_sample_at_it(
 def test_a_wrong_offset_of_a_wire_is_found(small: Subject, samples: dict[str, Any]) -> None:
     old = small.lowered
     wires = dict(old.wires)
-    wires[old.output] = replace(wires[old.output], offset=wires[old.output].offset + 1)
-    changed = replace(small, lowered=Lowered(old.dataflow, wires, old.input, old.output, old.host))
+    scores = old.outputs["out"]
+    wires[scores] = replace(wires[scores], offset=wires[scores].offset + 1)
+    changed = replace(small, lowered=replace(old, wires=wires))
     assert failed(verify(changed, samples, rtl=None, hls=None)) == {
         "Python execution of scores_integers"
     }

@@ -150,22 +150,13 @@ def test_two_inputs(fails: Callable[..., str], tmp_path: Path) -> None:
     )
 
 
-def test_residual_addition_has_no_hardware(fails: Callable[..., str], tmp_path: Path) -> None:
-    net = Net((1, 8))
-    first = net.quant(dense(net, net.quant("x", 0.1, 4), 8, 8), 0.1, 4)
-    second = net.quant(dense(net, first, 8, 8), 0.1, 4)
-    net.node("Add", first, second)
-    line = fails(saved(net, tmp_path / "residual.onnx"))
-    assert line.startswith("error: Add Add_7")
-    assert "no hardware for these operators" in line
-
-
-def test_convolution_has_no_hardware(fails: Callable[..., str], tmp_path: Path) -> None:
+def test_a_resized_image_has_no_hardware(fails: Callable[..., str], tmp_path: Path) -> None:
     net = Net((1, 1, 4, 4))
     image = net.quant("x", 0.1, 4)
-    net.node("Conv", image, net.quant(np.ones((2, 1, 3, 3)), 0.1, 4), kernel_shape=[3, 3])
-    line = fails(saved(net, tmp_path / "conv.onnx"))
-    assert line.startswith("error: Conv Conv_2: no hardware for these operators, expected a chain")
+    larger = net.node("Resize", image, None, np.array([1, 1, 1.5, 1.5], np.float32), mode="nearest")
+    net.node("Conv", larger, net.quant(np.ones((2, 1, 3, 3)), 0.1, 4), kernel_shape=[3, 3])
+    line = fails(saved(net, tmp_path / "resized.onnx"))
+    assert line.startswith("error: Resize Resize_1, Conv Conv_3: no hardware for these operators")
 
 
 def test_undeclared_input(fails: Callable[..., str], tmp_path: Path) -> None:

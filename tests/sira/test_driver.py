@@ -246,7 +246,7 @@ def test_metadata_tells_the_host_how_to_run_the_hardware(small_result: sira.Resu
     metadata = json.loads((folder / "metadata.json").read_text())
     with np.load(folder / "verification.npz") as data:
         x = data["x"]
-    source, sink = metadata["input"], metadata["output"]
+    source, (sink,) = metadata["input"], metadata["outputs"]
     q = np.clip(
         np.rint((x - source["bias"]) / source["scale"]),
         source["integer"]["lo"],

@@ -1,0 +1,149 @@
+"""What the lowering of one node works with: wires found so far, layers added so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+import onnx_ir as ir
+
+from hls.dataflow import Edge, Ints, Layer, Port
+from hls.layers import DepthwiseVector
+from hls.wires import Layout, Wire
+from sira import graph as g
+from sira.analysis import Ranges
+from sira.errors import SiraError
+from sira.exact import Exact
+from sira.scaled import Real, ScaledInt
+
+AccumulatorBits = Callable[[ir.Node, int], int]
+"""Register width of a MAC node, given the bits of its widest channel's window."""
+
+ONE = np.ones(1, np.int64)
+ZERO = np.zeros(1, np.int64)
+
+
+@dataclass(eq=False)
+class Lowering:
+    """Layers and edges as they come to be.
+
+    ``done`` are nodes merged into the layer of another one; ``results`` names the tensor whose
+    wire the layer of a node gives, where nodes behind it were merged into it.
+    """
+
+    ranges: Ranges
+    accumulator_bits: AccumulatorBits
+    wires: dict[ir.Value, Wire] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    done: set[ir.Node] = field(default_factory=set)
+    results: dict[ir.Node, ir.Value] = field(default_factory=dict)
+
+    def wire(self, value: ir.Value | None) -> Wire:
+        assert value is not None
+        return self.wires[value]
+
+    def add(self, layer: Layer, **sources: Port) -> Port:
+        """Add a layer with its sources by input port; its output port if it has one."""
+        self.layers.append(layer)
+        for port, source in sources.items():
+            self.edges.append(Edge(source, Port(layer.name, port.removesuffix("_"))))
+        return Port(layer.name, "out")
+
+    def chain(self, layer: Layer, source: Port) -> Port:
+        """Add a layer with one input, called ``in``."""
+        return self.add(layer, in_=source)
+
+    def range(self, value: ir.Value) -> ScaledInt:
+        found = self.ranges.scaled(value)
+        assert found is not None, g.name(value)
+        return found
+
+    def bounds(self, value: ir.Value, layout: Layout) -> tuple[Ints, Ints]:
+        """The least and the largest integer of each channel of a computed tensor (C,)."""
+        range_ = self.range(value)
+        unit = whole(range_.scale)  # weights that share a factor move in such steps
+        shape = g.shape(value)
+        lo, hi = (np.broadcast_to(q * unit, shape) for q in (range_.lo, range_.hi))
+        rows = (layout.to_stream(q[None]).reshape(-1, layout.channels) for q in (lo, hi))
+        return next(rows).min(axis=0), next(rows).max(axis=0)
+
+    def integers(self, node: ir.Node, index: int) -> Ints | None:
+        """A constant operand that consists of integers, with its own shape."""
+        contents = g.array(node.inputs[index])
+        if contents is None:
+            return None
+        whole_numbers = np.rint(contents)
+        return whole_numbers.astype(np.int64) if (whole_numbers == contents).all() else None
+
+    def materialised(self, wire: Wire, name: str) -> Wire:
+        """A wire without factors: a layer multiplies them in where there are any."""
+        if wire.plain:
+            return wire
+        channels = wire.layout.channels
+        factor = np.broadcast_to(wire.factor, (channels,))
+        offset = np.broadcast_to(wire.offset, (channels,))
+        top = (1 << wire.bits) - 1
+        low = np.minimum(factor, 0) * top
+        layer = DepthwiseVector(
+            name=f"{name}_multiply",
+            weights=factor[:, None],
+            start=-low,
+            input_bits=wire.bits,
+            accumulator_bits=max(int((np.abs(factor) * top).max()).bit_length(), 1),
+            pe=1,
+            vectors=wire.layout.elements // channels,
+        )
+        port = self.chain(layer, wire.port)
+        return Wire(port, layer.accumulator_bits, wire.layout, offset + low, ONE)
+
+
+def whole(scale: Real) -> Ints:
+    """A scale of the integer graph, which is an integer."""
+    assert isinstance(scale, Exact) and all(s.denominator == 1 for s in scale.values.ravel())
+    return cast(Ints, scale.values.astype(np.int64))
+
+
+def image(wire: Wire, value: ir.Value, node: ir.Node) -> tuple[Wire, tuple[int, int, int]]:
+    """The wire as a channels-last image, and its (height, width, channels).
+
+    The tensor is (1, C, *spatial) with one or two spatial axes.
+    """
+    shape = g.shape(value)
+    wanted = Layout.channels_at(shape, 1) if len(shape) in (3, 4) else None
+    found = wire.with_layout(wire.layout.reshaped(shape))
+    if wanted is None or shape[0] != 1 or not found.layout.same_as(wanted):
+        raise SiraError(
+            "this operator needs an image whose channels travel together",
+            where=g.describe(node),
+            expected="(1, C, H, W) or (1, C, L)",
+            found=f"{shape}, sent in the order of axes {wire.layout.order} of {wire.layout.sizes}",
+            remedy="leave out the Reshape or Transpose in front of it",
+        )
+    height, width = (1, *shape[2:]) if len(shape) == 3 else shape[2:]
+    return found.with_layout(wanted), (height, width, shape[1])
+
+
+def refuse(node: ir.Node, what: str, expected: str, found: object, remedy: str = "") -> SiraError:
+    """An error about a node that has no layer as it stands."""
+    return SiraError(
+        what, where=g.describe(node), expected=expected, found=str(found), remedy=remedy
+    )
+
+
+def by_channel(wire: Wire) -> tuple[Ints, Ints]:
+    """Factor and offset of every channel (C,)."""
+    shape = (wire.layout.channels,)
+    return np.broadcast_to(wire.factor, shape), np.broadcast_to(wire.offset, shape)
+
+
+def narrowed(values: Ints) -> Ints:
+    """(C,) as (1,) where all are the same."""
+    return values[:1].copy() if (values == values[0]).all() else values
+
+
+def settled(wire: Wire) -> Wire:
+    """The wire with one offset and one factor where its channels agree."""
+    return replace(wire, offset=narrowed(wire.offset), factor=narrowed(wire.factor))
