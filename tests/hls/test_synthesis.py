@@ -14,6 +14,8 @@ import hls.synthesis
 from hls.dataflow import Dataflow, Edge, Instance, Ints, Layer, Port, Resources, Stream
 from hls.emit_rtl import emit_rtl
 from hls.layers.argmax import ArgMax
+from hls.layers.depthwise_vector import DepthwiseVector
+from hls.layers.global_pooling import GlobalPooling
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.thresholding import Thresholding
 from hls.layers.width_converter import WidthConverter
@@ -84,11 +86,39 @@ def random_thresholding(falling: NDArray[np.bool_], count: int, *, pe: int = 2) 
     return Thresholding("thresholding", thresholds, falling, len(falling), 6, pe)
 
 
+def random_depthwise(low: int, high: int, *, border: bool = False) -> DepthwiseVector:
+    """Four channels of 3 x 2 windows in two blocks, ``border`` with a class for each edge."""
+    random = np.random.default_rng(high)
+    weights = random.integers(low, high + 1, (4, 6))
+    rows, columns = ((0, 1, 2), (0, 1, 1)) if border else ((), ())
+    start = random.integers(-50, 50, (6, 4) if border else 4)
+    return DepthwiseVector("depthwise", weights, start, 3, 9, 2, 9, rows, columns)
+
+
+GROUPED = MatrixVector(
+    "grouped",
+    np.random.default_rng(1).integers(-8, 8, (6, 4)),
+    np.random.default_rng(2).integers(-50, 50, (6, 6)),
+    input_bits=3,
+    accumulator_bits=9,
+    pe=1,
+    simd=2,
+    vectors=12,
+    groups=2,
+    row_classes=(0, 1, 2),
+    column_classes=(0, 1, 1, 1),
+)
+
 LAYERS: dict[str, Layer] = {
     "multiply": random_matrix_vector("int4", 3),
     "ternary": random_matrix_vector("ternary", 2),
     "xnor": random_matrix_vector("bipolar", 1),
     "unfolded": random_matrix_vector("int4", 2, n=2, k=5, pe=2, simd=5),
+    "groups-and-borders": GROUPED,
+    "depthwise": random_depthwise(-8, 7),
+    "depthwise-average": random_depthwise(1, 1, border=True),
+    "global-sum": GlobalPooling("pool", "sum", 6, 5, 3, 2),
+    "global-maximum": GlobalPooling("pool", "max", 4, 5, 3, 4),
     "thresholding": random_thresholding(np.arange(6) % 3 == 1, 5),
     "narrow": WidthConverter("narrow", 12, 6, 2, 3),
     "widen": WidthConverter("widen", 12, 2, 6, 3),
