@@ -28,7 +28,7 @@ def check_thresholds(
     number of reachable thresholds.
     """
     values = {g.name(v): v for n in model.graph for v in n.outputs}
-    tensors = {wire.port: name for name, wire in lowered.wires.items()}
+    tensors = lowered.tensors
     checks, reachable = [], 0
     for layer in lowered.dataflow.layers:
         if isinstance(layer, Thresholding):

@@ -82,13 +82,18 @@ class Lowered:
                 return name
         return tensor
 
+    @property
+    def tensors(self) -> dict[Port, str]:
+        """The tensor that leaves the hardware at each port, as the layer itself gives it."""
+        return {wire.port: name for name, wire in reversed(self.wires.items())}
+
     def input_tensor(self, layer: Layer, port: str | None = None) -> str:
         """The tensor whose counts enter a layer at ``port`` (default: its first one).
 
         Layers that only prepare another one (converters, windows, forks) are passed over.
         """
         sources = {edge.target: edge.source for edge in self.dataflow.edges}
-        tensors = {wire.port: name for name, wire in self.wires.items()}
+        tensors = self.tensors
         source = sources[Port(layer.name, port or next(iter(layer.inputs)))]
         while source not in tensors:
             first = next(iter(self.dataflow.layer(source.layer).inputs))

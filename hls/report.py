@@ -33,7 +33,7 @@ def layer_reports(
     synthesis: Mapping[str, SynthesisResult],
 ) -> list[Json]:
     """One entry a hardware layer, in the order of the dataflow."""
-    tensors = {wire.port: name for name, wire in lowered.wires.items()}
+    tensors = lowered.tensors
     entries = []
     for layer in lowered.dataflow.layers:
         x = _integers(integer_ranges, lowered.input_tensor(layer))
