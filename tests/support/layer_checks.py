@@ -11,6 +11,7 @@ from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
 from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
 from hls.hls_simulation import simulate_hls_ports
+from hls.schedule_simulation import simulate
 from hls.verilator import build, lint
 
 Reference = Callable[..., tuple[Ints, ...]]
@@ -80,10 +81,26 @@ def _check(found: Mapping[str, Ints], expected: Mapping[str, Ints], what: str) -
         np.testing.assert_array_equal(found[port], frames, f"{what}: {port}")
 
 
+def _scheduled(layer: Layer, count: int) -> Mapping[str, tuple[int, ...]]:
+    """The cycles in which the frames of each output are complete, by the layer's schedule.
+
+    Up to ``count`` frames, fewer where the schedule has become periodic. The graph's inputs have
+    names of their own here, as graphs of the compiler do.
+    """
+    inputs, outputs = graph_ports(layer)
+    edges = [Edge(Port("", f"to {name}"), Port(layer.name, p)) for p, name in inputs.items()]
+    edges += [Edge(Port(layer.name, p), Port("", name)) for p, name in outputs.items()]
+    return simulate(Dataflow(layer.name, (layer,), tuple(edges)), frames=count).completed
+
+
 def check_rtl(
     layers: Sequence[Layer], reference: Reference, folder: Path, *, count: int = 12
 ) -> None:
-    """All ``layers`` in Verilator: lint, results, cycles per frame, stalls, reset in mid-frame."""
+    """All ``layers`` in Verilator: lint, results, stalls, reset in mid-frame, and the cycles.
+
+    Every frame is complete in the cycle that the layer's schedule says, and in steady state the
+    frames are `cycles` apart.
+    """
     dataflow = independent(layers)
     inputs, expected = vectors(layers, reference, count)
     emit_rtl(dataflow, folder)
@@ -92,9 +109,11 @@ def check_rtl(
     result = simulator.run(inputs, seed=1)
     _check(result.ports, expected, "without stalls")
     for layer in layers:
-        for port in graph_ports(layer)[1].values():
-            distances = np.diff(result.completed[port])[count // 2 :]
+        for port, cycles in _scheduled(layer, count).items():
+            completed = result.completed[port]
+            distances = np.diff(completed)[count // 2 :]
             assert set(distances.tolist()) == {layer.cycles}, (port, layer.cycles, distances)
+            assert tuple(completed[: len(cycles)]) == cycles, f"{port}: not as scheduled"
     for seed, stall_in, stall_out in ((2, 0.4, 0.0), (3, 0.0, 0.4), (4, 0.3, 0.3)):
         result = simulator.run(inputs, seed=seed, stall_in=stall_in, stall_out=stall_out)
         _check(result.ports, expected, f"stalls {stall_in} in, {stall_out} out")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from layer_checks import check_hls, check_rtl, graph_ports, independent
+from layer_checks import check_hls, check_rtl, graph_ports
 
 from hls.dataflow import Ints, Stream
-from hls.emit_rtl import emit_rtl
 from hls.layers import Fork
 from hls.schedule import Phase
-from hls.verilator import SimulationError, build
 from sira.errors import SiraError
 
 LAYERS = [
@@ -50,16 +47,6 @@ def test_ports_of_many_copies_stay_in_order() -> None:
     layer = LAYERS[-1]
     assert list(layer.outputs) == [f"out{i}" for i in range(11)]
     assert graph_ports(layer)[1]["out10"] == "single_beat_out10"
-
-
-def test_an_output_that_lacks_its_beats_shows(tmp_path: Path) -> None:
-    """A design whose fork has fewer beats at the input than the test expects does not pass."""
-    layer = Fork("fork", 6, 1, 3, 2)
-    dataflow = independent([layer])
-    emit_rtl(dataflow, tmp_path)
-    frames = np.arange(12).reshape(2, 6) % 8
-    with pytest.raises(SimulationError, match="nothing moved"):
-        build(tmp_path, dataflow).run({"fork": frames}, drop_beat=3)
 
 
 def test_lanes_that_do_not_divide() -> None:
