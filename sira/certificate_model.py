@@ -23,6 +23,8 @@ _LIMIT = 2**53
 _TABLE = 2**24
 """Two functions of one element are added value by value where a table of them is this small."""
 
+_LAYERS = ("MatMul", "Conv", "ConvTranspose")
+
 _REARRANGING = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice"}
 _REARRANGING |= {"Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Resize"}
 
@@ -71,7 +73,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A MatMul or Conv as rows of weights (N, I, taps) over the channels that each output reads."""
+    """A MAC as rows of weights (N, I, taps) over the channels that each output reads."""
 
     name: str
     tensor: str
@@ -95,12 +97,13 @@ def layers(model: onnx.ModelProto) -> Iterator[Layer]:
     for index, node in enumerate(graph.node, len(graph.input)):
         computed = [name for name in node.input if name and name not in constants]
         known = [boxes[name] for name in computed if name in boxes]
-        if node.op_type in ("MatMul", "Conv"):
+        if node.op_type in _LAYERS:
             if not known or len(node.input) != 2 or computed != [node.input[0]]:
                 raise Rejected(f"{node.name}: not a known input times constant weights")
             layer, shape = _layer(node, known[0], constants)
             yield layer
-            box: Box | None = _accumulated(layer, shape, 1 if node.op_type == "Conv" else -1, index)
+            axis = -1 if node.op_type == "MatMul" else 1
+            box: Box | None = _accumulated(layer, shape, axis, index)
         elif not known or len(known) < len(computed):
             continue  # floating point behind the last integer
         else:
@@ -169,6 +172,9 @@ def _layer(node: onnx.NodeProto, box: Box, constants: Constants) -> tuple[Layer,
     else:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         groups = int(attributes.get("group", 1))
+        if node.op_type == "ConvTranspose" and not len(w) % groups:  # (C, O / groups, *kernel)
+            split = w.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)
+            w = split.reshape(-1, *split.shape[2:])
         if len(w) % groups or w.ndim != len(box.shape) or box.shape[1] != groups * w.shape[1]:
             raise Rejected(f"{node.name}: weights {w.shape} do not fit the input {box.shape}")
         lo, hi, level = box.along(1)
@@ -178,7 +184,7 @@ def _layer(node: onnx.NodeProto, box: Box, constants: Constants) -> tuple[Layer,
             np.repeat(hi.reshape(groups, -1), copies, axis=0),
             np.repeat(level.reshape(groups, -1), copies, axis=0),
         )
-        masks, taps, size = _classes(node.name, box.shape[2:], w.shape[2:], attributes)
+        masks, taps, size = _classes(node, box.shape[2:], w.shape[2:], attributes)
         read = every[0].reshape(box.shape[1], -1)[:, taps]
         ids = np.moveaxis(read, 1, 0).reshape(len(masks), groups, w.shape[1], -1)
         weights = w.reshape(*w.shape[:2], -1)
@@ -196,35 +202,43 @@ def _layer(node: onnx.NodeProto, box: Box, constants: Constants) -> tuple[Layer,
 
 
 def _classes(
-    name: str, size: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]
+    node: onnx.NodeProto, size: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]
 ) -> tuple[Bools, Ints, tuple[int, ...]]:
     """The distinct sets of taps that read input, over all positions of a convolution.
 
     Returns them (classes, taps), the elements read by the first position of each class, and the
     size of the output.
     """
-    n = len(size)
-    strides = attributes.get("strides", [1] * n)
-    dilations = attributes.get("dilations", [1] * n)
-    pads = attributes.get("pads", [0] * 2 * n)
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise Rejected(f"{name}: auto_pad is not supported")
+        raise Rejected(f"{node.name}: auto_pad is not supported")
+    if "output_shape" in attributes:
+        raise Rejected(f"{node.name}: output_shape is not supported")
+    n = len(size)
     axes, counts = [], []
     for i in range(n):
-        last = size[i] + pads[i] + pads[n + i] - dilations[i] * (kernel[i] - 1) - 1
+        stride, dilation = (int(attributes.get(k, [1] * n)[i]) for k in ("strides", "dilations"))
+        before, after = (int(attributes.get("pads", [0] * 2 * n)[j]) for j in (i, n + i))
+        taps = dilation * np.arange(kernel[i])
+        if node.op_type == "Conv":
+            outputs = (size[i] + before + after - taps[-1] - 1) // stride + 1
+            at = np.arange(outputs)[:, None] * stride + taps - before
+        else:
+            extra = int(attributes.get("output_padding", [0] * n)[i])
+            outputs = stride * (size[i] - 1) + extra + int(taps[-1]) + 1 - before - after
+            apart = np.arange(outputs)[:, None] - taps + before
+            at = np.where(apart % stride, -1, apart // stride)
+        if outputs < 1:
+            raise Rejected(f"{node.name}: the kernel is larger than the input")
+        inside = (at >= 0) & (at < size[i])
         patterns: dict[tuple[bool, ...], Ints] = {}
-        for start in range(0, last + 1, strides[i]):
-            at = start + dilations[i] * np.arange(kernel[i]) - pads[i]
-            inside = (at >= 0) & (at < size[i])
-            patterns.setdefault(tuple(inside.tolist()), np.clip(at, 0, size[i] - 1))
+        for row, places in zip(inside.tolist(), np.clip(at, 0, size[i] - 1), strict=True):
+            patterns.setdefault(tuple(row), places)
         axes.append(sorted(patterns.items(), key=lambda item: item[0]))
-        counts.append(last // strides[i] + 1)
+        counts.append(int(outputs))
     chosen = list(product(*axes))
-    if not chosen:
-        raise Rejected(f"{name}: the kernel is larger than the input")
     masks = [[all(taps) for taps in product(*(p for p, _ in axis))] for axis in chosen]
-    taps = [np.ravel_multi_index(np.ix_(*(at for _, at in axis)), size).ravel() for axis in chosen]
-    return np.array(masks), np.array(taps), tuple(counts)
+    read = [np.ravel_multi_index(np.ix_(*(at for _, at in axis)), size).ravel() for axis in chosen]
+    return np.array(masks), np.array(read), tuple(counts)
 
 
 def _accumulated(layer: Layer, shape: tuple[int, ...], axis: int, index: int) -> Box:
