@@ -5,8 +5,8 @@ and proves every claim of the certificate again, with numpy and integers alone:
 
 - The box of the input is the one that the model declares; every other box follows by induction,
   layer by layer, each channel by itself.
-- For every channel of every MatMul and Conv the bounds hold for all inputs in the box, and no
-  tighter ones do: a corner of the box attains each.
+- For every channel of every MatMul, Conv and ConvTranspose the bounds hold for all inputs in the
+  box, and no tighter ones do: a corner of the box attains each.
 - The witness names that corner, a bit for each weight: 1 for the upper end, 0 for the lower end and
   where the weight is 0. At borders it names the taps that read input.
 - The widths hold the ranges: ``(hi - lo).bit_length()`` for wrapping adders; and so does the
@@ -33,16 +33,8 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from sira.certificate_model import (
-    Bools,
-    Ints,
-    Layer,
-    Rejected,
-    bounds,
-    datatypes,
-    declared,
-    layers,
-)
+from sira.certificate_boxes import Bools, Ints, Rejected
+from sira.certificate_model import Layer, bounds, datatypes, declared, layers
 
 FORMAT = "sira certificate 1"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.certificate import FORMAT, entry
-from sira.certificate_model import Layer, Rejected, declared, layers
+from sira.certificate_boxes import Rejected
+from sira.certificate_model import Layer, declared, layers
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
+from sira.scaled import Ints, ScaledInt
 
 
 def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str, Any]:
@@ -26,15 +28,18 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
     ``model_bytes`` is the file that the certificate is about.
     """
     proto = onnx.load_model_from_string(model_bytes)
-    values = {g.name(v): v for node in model.graph for v in node.outputs}
+    nodes = {g.name(v): node for node in model.graph for v in node.outputs}
     claims = []
     for layer in _layers(proto):
         claim = entry(layer)
-        found = ranges.scaled(values[layer.tensor])
+        node = nodes[layer.tensor]
+        found = ranges.scaled(node.outputs[0])
         assert isinstance(found, ScaledInt)
-        n = len(layer.weights)
+        n, axis = len(layer.weights), -1 if node.op_type == "MatMul" else 1
+        rank = len(g.shape(node.outputs[0]))
         claim["lo"], claim["hi"] = (
-            np.broadcast_to(q.reshape(-1), (n,)).tolist() for q in (found.lo, found.hi)
+            np.broadcast_to(_worst(q, f, axis, rank), (n,)).tolist()
+            for q, f in ((found.lo, np.min), (found.hi, np.max))
         )
         claim["bits"] = [
             (hi - lo).bit_length() for lo, hi in zip(claim["lo"], claim["hi"], strict=True)
@@ -46,6 +51,12 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
         "inputs": {v.name: list(declared(v)) for v in proto.graph.input},
         "layers": claims,
     }
+
+
+def _worst(bound: Ints, f: Callable[..., Ints], axis: int, rank: int) -> Ints:
+    """The bounds of each channel, over all of its positions."""
+    whole = bound.reshape((1,) * (rank - bound.ndim) + bound.shape)
+    return f(whole, axis=tuple(i for i in range(rank) if i != axis % rank))
 
 
 def _layers(proto: onnx.ModelProto) -> list[Layer]:

@@ -8,40 +8,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from certificates import Claims, perceptron
+from certificates import Claims, every, perceptron, small_model
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from sira.certificate import entry
-from sira.certificate_model import RANGE, Layer, Rejected, layers
-
-
-def small_model(
-    shape: tuple[int, ...],
-    declared: tuple[int, int],
-    nodes: list[onnx.NodeProto],
-    constants: dict[str, NDArray[Any]],
-) -> onnx.ModelProto:
-    """An integer model from ``x`` to ``y``, written by hand."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    x.metadata_props.add(key=RANGE, value=f"{declared[0]} {declared[1]}")
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [x],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [
-            numpy_helper.from_array(a if a.dtype == np.int64 and name[0] == "i" else
-                                    a.astype(np.float32), name)
-            for name, a in constants.items()
-        ],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-
-
-def every(values: range, count: int) -> NDArray[np.int64]:
-    """All inputs (n, count)."""
-    return np.array(list(product(values, repeat=count)), np.int64)
+from sira.certificate_boxes import Rejected
+from sira.certificate_model import Layer, layers
 
 
 def convolved(
