@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.memories import check_folding
+from hls.layers.memories import check_folding, ram_cost
 from hls.schedule import Phase, Process, Schedule
 
 
@@ -98,14 +98,16 @@ class GlobalPooling:
     def estimate(self) -> Resources:
         """LUT: an adder, or a comparator and a choice, for each lane; the memory; the counters.
 
-        The memory is LUTRAM, 32 words by 14 bits in 8 LUTs, or block RAM where that is less.
+        FF: the registers of input, word read and output, and the counters. Constants chosen on
+        the Yosys counts of five layers.
         """
         width = self.lanes * self.output_bits
         each = self.output_bits + (self.output_bits // 2 if self.operation == "max" else 0)
-        counters = 2 * self.cycles.bit_length()
-        lut, ff = self.lanes * each + counters + 5, 2 * width + counters + 5
-        if self.folds == 1:
-            return Resources(lut, ff - width)
-        if self.folds > 512:
-            return Resources(lut, ff, bram18=-(-width // 36) * -(-self.folds // 512))
-        return Resources(lut + -(-width // 14) * 8 * -(-self.folds // 32), ff)
+        counters = (self.positions - 1).bit_length() + (self.folds - 1).bit_length()
+        lut, ff = self.lanes * each + counters + 8, width + counters + 5
+        ff += self.lanes * self.input_bits
+        if self.folds == 1 or self.positions == 1:
+            return Resources(lut, ff)
+        memory, bram = ram_cost(self.folds, width)
+        ff += (self.folds - 1).bit_length() + (0 if bram else width)
+        return Resources(lut + memory, ff, bram18=bram)

@@ -13,9 +13,11 @@ def pack_words(lanes: Ints, bits: int) -> Memory:
     """A memory from ``lanes`` (words, lanes): ``bits`` a lane, lane 0 in the low bits."""
     if lanes.size and not (lanes.min() >= 0 and (bits >= 63 or lanes.max() < 1 << bits)):
         raise AssertionError(f"values outside 0..2**{bits}-1: {lanes.min()}..{lanes.max()}")
-    words = tuple(
-        sum(int(value) << (bits * lane) for lane, value in enumerate(word)) for word in lanes
-    )
+    ones = np.empty((*lanes.shape, bits), dtype=np.uint8)
+    for bit in range(bits):
+        ones[..., bit] = lanes >> bit & 1
+    packed = np.packbits(ones.reshape(len(lanes), -1), axis=1, bitorder="little")
+    words = tuple(int.from_bytes(word.tobytes(), "little") for word in packed)
     return Memory(bits * lanes.shape[1], words)
 
 
@@ -39,14 +41,34 @@ def check_folding(layer: str, name: str, lanes: int, elements: int, of: str) -> 
         )
 
 
+_BLOCK_COST = 129
+"""What a block RAM of 18 kbit costs in Yosys' eyes; a LUT as ROM costs 1, as RAM 2."""
+
+
 def rom_cost(words: int, bits: int) -> tuple[int, int]:
     """LUTs and 18 kbit block RAMs of a memory that is read into a register.
 
-    Yosys compares a LUT for each 64 bits with a cost of 129 for each block RAM, in the shape from
-    512 x 36 to 16384 x 1 that takes the fewest.
+    Yosys compares a LUT for each 64 bits with the cost of the block RAMs.
     """
-    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
-    blocks = min(-(-bits // width) * -(-words // depth) for width, depth in shapes)
-    if words * bits > 64 * 129 * blocks:
+    blocks = _block_rams(words, bits)
+    if words * bits > 64 * _BLOCK_COST * blocks:
         return 0, blocks
     return (bits * -(-words // 64) if words > 1 else 0), 0
+
+
+def ram_cost(words: int, bits: int) -> tuple[int, int]:
+    """LUTs and 18 kbit block RAMs of a memory with one write port, read into a register.
+
+    LUTRAM is 8 LUTs for 32 words of 14 bits or 64 of 7, and multiplexers between deeper ones.
+    """
+    blocks = _block_rams(words, bits)
+    columns = -(-bits // 14) if words <= 32 else -(-bits // 7)
+    rows = -(-words // 64)
+    luts = 8 * columns * rows + bits * (rows // 4 + rows % 4 // 2)
+    return (0, blocks) if 2 * luts > _BLOCK_COST * blocks else (luts, 0)
+
+
+def _block_rams(words: int, bits: int) -> int:
+    """Block RAMs of 18 kbit in the shape from 512 x 36 to 16384 x 1 that takes the fewest."""
+    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+    return min(-(-bits // width) * -(-words // depth) for width, depth in shapes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hls.dataflow import Ints
 from hls.layers.cpp_constants import signed_bits
@@ -59,26 +60,25 @@ def weight_codes(product: Product, weights: Ints, input_bits: int) -> tuple[Ints
     A row holds (|d| * u) xor (d < 0) in R bits, which is d * u + (d < 0) * (2**R - 1). The Python
     integers of object arrays cannot overflow.
     """
+
+    def count(negative: NDArray[np.bool_]) -> Ints:
+        return np.asarray(negative.sum(axis=1).astype(object))
+
     bits = code_bits(product, weights)
+    ones = (1 << input_bits) - 1
     match product:
         case Product.SIGN:
-            excess = (weights < 0) * ((1 << input_bits) - 1)
-            codes = (weights > 0).astype(np.int64)
+            return (weights > 0).astype(np.int64), -ones * count(weights < 0)
         case Product.TERNARY:
-            excess = (weights < 0) * ((1 << input_bits) - 1)
-            codes = np.abs(weights) | (weights < 0) << 1
+            return np.abs(weights) | (weights < 0) << 1, -ones * count(weights < 0)
         case Product.DIGITS:
             codes = weights & ((1 << bits) - 1)
-            negative = np.zeros(weights.shape, dtype=object)
-            for row in range((bits + 1) // 2):
-                high = min(2 * row + 1, bits - 1)
-                negative += ((codes >> high) & 1).astype(object) * 4**row
-            excess = negative * ((2 << input_bits) - 1)
+            highs = [min(2 * row + 1, bits - 1) for row in range((bits + 1) // 2)]
+            negative = sum(count(codes >> high & 1 > 0) * 4**row for row, high in enumerate(highs))
+            return codes, -(2 * ones + 1) * np.asarray(negative)
         case Product.PLANES:
-            codes = weights & ((1 << bits) - 1)
-            planes = (1 << input_bits) - 1
-            excess = np.full(weights.shape, planes << (bits - 1), dtype=object)
-    return codes, -excess.astype(object).sum(axis=1)
+            excess = weights.shape[1] * ones << (bits - 1)
+            return weights & ((1 << bits) - 1), np.full(len(weights), -excess, dtype=object)
 
 
 def kernel_product(weights: Ints, input_bits: int) -> tuple[str, int, Ints, Ints]:
