@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sira.errors import SiraError
 from sira.exact import Exact
+from sira.int64 import Ints as Ints
+from sira.int64 import from_objects, plus, times, whole_numbers
 from sira.interval import Interval
 
-Ints = NDArray[np.int64]
 Real = Exact | Interval
 """Scales and biases: exact fractions, or an enclosure where they are irrational."""
-
-INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ class ScaledInt:
         sign = signs(factor)
         if sign is None:  # an enclosure around zero: the factor's sign is not known
             return self.interval * enclose(factor) + enclose(offset)
-        lo, hi = self.lo * sign, self.hi * sign
+        lo, hi = times(self.lo, sign), times(self.hi, sign)
         negative = sign < 0
         if negative.any():
             lo, hi = np.where(negative, hi, lo), np.where(negative, lo, hi)
@@ -157,55 +155,31 @@ def where_real(condition: NDArray[np.bool_], a: Real, b: Real) -> Real:
     return Interval(np.where(condition, x.lo, y.lo), np.where(condition, x.hi, y.hi))
 
 
-def rebase(value: ScaledInt, scale: Exact, bias: Exact) -> ScaledInt:
+def rebase(value: ScaledInt, scale: Exact, bias: Exact, where: str = "") -> ScaledInt:
     """The same reals written with another scale and bias, on which they must lie."""
     assert isinstance(value.scale, Exact) and isinstance(value.bias, Exact)
     ratio, shift = value.scale / scale, (value.bias - bias) / scale
 
+    factor, offset = whole_numbers(ratio), whole_numbers(shift)
+
     def move(q: Ints) -> Ints:
-        if all(x.denominator == 1 for x in (*ratio.values.ravel(), *shift.values.ravel())):
-            return q * ratio.values.astype(np.int64) + shift.values.astype(np.int64)
+        if factor is not None and offset is not None:
+            return plus(times(q, factor, where), offset, where)
         moved = Exact.of(q) * ratio + shift
         assert all(x.denominator == 1 for x in moved.values.ravel()), "off the integer lattice"
-        return moved.values.astype(np.int64)
+        return from_objects(moved.values, where)
 
     lo = move(value.lo)
     return ScaledInt(lo, lo if value.hi is value.lo else move(value.hi), scale, bias)
 
 
-def integer_matmul(x: Ints, weights: Ints, where: str = "") -> Ints:
-    """``x @ weights`` exactly, for x (..., K) and weights (..., K, N).
-
-    Sums below 2**53 go through float64, whose products and sums are then exact; up to the border of
-    int64 integer arithmetic is used; beyond it a `SiraError` is raised.
-    """
-    if not x.any() or not weights.any():
-        shape = (x.shape[:-2], weights.shape[:-2])
-        return np.zeros(
-            (*np.broadcast_shapes(*shape), *x.shape[-2:-1], weights.shape[-1]), np.int64
-        )
-    largest = max(abs(int(x.max())), abs(int(x.min())))
-    heaviest = max(abs(int(weights.max())), abs(int(weights.min()))) * x.shape[-1]
-    if largest * heaviest >= 2**53:  # that bound is rough: look at each column
-        # The sum in float64 is less than 2**-20 of it too low.
-        column = np.abs(weights.astype(np.float64)).sum(axis=-2).max()
-        heaviest = int(column * (1 + 2.0**-20)) + 1
-    if largest * heaviest < 2**53:
-        return np.rint(x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
-    if largest * heaviest > INT64_MAX:
-        raise too_wide(where, largest * heaviest)
-    return np.asarray(x @ weights)
-
-
-def too_wide(where: str, found: int) -> SiraError:
-    """The error for sums beyond int64."""
-    return SiraError(
-        "the accumulator does not fit into 64 bits",
-        where=where,
-        expected="sum |w||x| below 2**63",
-        found=f"up to {found}",
-        remedy="use narrower weights or activations",
-    )
+def from_zero(x: ScaledInt) -> tuple[Ints, Ints] | None:
+    """The integers written with bias 0 (``lo is hi`` for a point); None where 0 is not on them."""
+    zero = whole_numbers(divide(x.bias, x.scale))
+    if zero is None:
+        return None
+    lo = plus(x.lo, zero)
+    return lo, lo if x.hi is x.lo else plus(x.hi, zero)
 
 
 def _midpoint(x: Real) -> NDArray[np.float64]:

@@ -9,39 +9,30 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.exact import Exact
+from sira.int64 import INT64_MAX
 from sira.interval import Interval
 from sira.ops.base import (
     Arg,
     Args,
-    Constant,
     OpRule,
+    curved,
     first_shape,
     like,
     numbers,
+    operand,
     real,
     register,
+    rising,
 )
-from sira.scaled import INT64_MAX, ONE, ZERO, Ints, ScaledInt
-
-
-def _input(args: Args) -> Arg:
-    x = args[0]
-    assert x is not None
-    return x.values if isinstance(x, Constant) else x
+from sira.scaled import ONE, ZERO, Ints, ScaledInt
 
 
 def _zero(x: ScaledInt) -> ScaledInt:
     return ScaledInt.of(z := np.asarray(0), z, ONE, ZERO)
 
 
-def _not_affine(node: ir.Node, result: Any) -> Any:
-    if isinstance(result, Interval):
-        return result.because(f"{g.describe(node)} is not affine on the range of its input")
-    return result
-
-
 def _relu(node: ir.Node, args: Args) -> list[Arg]:
-    x = _input(args)
+    x = operand(args[0])
     if isinstance(x, ScaledInt):
         range_ = x.interval
         if (range_.lo >= 0).all():
@@ -51,7 +42,7 @@ def _relu(node: ir.Node, args: Args) -> list[Arg]:
         if (range_.hi <= 0).all():
             return [_zero(x)]
     y = numbers(x)
-    return [_not_affine(node, y.maximum(like(y, ZERO)))]
+    return [curved(node, y.maximum(like(y, ZERO)))]
 
 
 def leaky(x: Arg, slope: Exact) -> Any:
@@ -85,11 +76,11 @@ def leaky(x: Arg, slope: Exact) -> Any:
 
 def _leaky_relu(node: ir.Node, args: Args) -> list[Arg]:
     slope = Exact.of(g.attribute(node, "alpha", 0.01))
-    return [_not_affine(node, leaky(_input(args), slope))]
+    return [curved(node, leaky(operand(args[0]), slope))]
 
 
 def _prelu(node: ir.Node, args: Args) -> list[Arg]:
-    return [_not_affine(node, leaky(_input(args), real(args[1])))]
+    return [curved(node, leaky(operand(args[0]), real(args[1])))]
 
 
 def _clip_bounds(node: ir.Node, args: Args) -> tuple[Exact | None, Exact | None]:
@@ -103,7 +94,7 @@ def _clip_bounds(node: ir.Node, args: Args) -> tuple[Exact | None, Exact | None]
 
 
 def _clip(node: ir.Node, args: Args) -> list[Arg]:
-    x = _input(args)
+    x = operand(args[0])
     low, high = _clip_bounds(node, args)
     if isinstance(x, ScaledInt):
         on_lattice = clip_integers(x, low, high)
@@ -114,7 +105,7 @@ def _clip(node: ir.Node, args: Args) -> list[Arg]:
         y = y.maximum(like(y, low))
     if high is not None:
         y = y.minimum(like(y, high))
-    return [_not_affine(node, y)]
+    return [curved(node, y)]
 
 
 def clip_integers(x: ScaledInt, low: Exact | None, high: Exact | None) -> ScaledInt | None:
@@ -139,15 +130,11 @@ def clip_integers(x: ScaledInt, low: Exact | None, high: Exact | None) -> Scaled
 
 
 def _sigmoid(node: ir.Node, args: Args) -> list[Arg]:
-    return [_not_affine(node, numbers(_input(args)).sigmoid())]
+    return [curved(node, numbers(operand(args[0])).sigmoid())]
 
 
 def _tanh(node: ir.Node, args: Args) -> list[Arg]:
-    return [_not_affine(node, numbers(_input(args)).tanh())]
-
-
-def _rising(node: ir.Node, args: Args) -> Ints | None:
-    return np.asarray(1)
+    return [curved(node, numbers(operand(args[0])).tanh())]
 
 
 def _relu_slope(node: ir.Node, args: Args) -> Ints | None:
@@ -164,7 +151,7 @@ def _prelu_slope(node: ir.Node, args: Args) -> Ints | None:
 
 def _bent_slope(args: Args, negative: Exact) -> Ints | None:
     """The sign of the slope on the range of the operand, with ``negative`` below zero."""
-    x = numbers(_input(args))
+    x = numbers(operand(args[0]))
     range_ = x.interval if isinstance(x, Exact) else x
     if (range_.lo >= 0).all():
         return np.asarray(1)
@@ -176,6 +163,6 @@ def _bent_slope(args: Args, negative: Exact) -> Ints | None:
 register("Relu", rule=OpRule("elementwise", _relu, first_shape, _relu_slope))
 register("LeakyRelu", rule=OpRule("elementwise", _leaky_relu, first_shape, _leaky_slope))
 register("PRelu", rule=OpRule("elementwise", _prelu, first_shape, _prelu_slope))
-register("Clip", rule=OpRule("elementwise", _clip, first_shape, _rising))
-register("Sigmoid", rule=OpRule("elementwise", _sigmoid, first_shape, _rising))
-register("Tanh", rule=OpRule("elementwise", _tanh, first_shape, _rising))
+register("Clip", rule=OpRule("elementwise", _clip, first_shape, rising))
+register("Sigmoid", rule=OpRule("elementwise", _sigmoid, first_shape, rising))
+register("Tanh", rule=OpRule("elementwise", _tanh, first_shape, rising))

@@ -9,7 +9,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.exact import Exact, Objects
+from sira.int64 import INT64_MAX, Ints, largest, plus, times
+from sira.ops.axes import MAX_MULTIPLE
 from sira.ops.base import (
     Arg,
     Args,
@@ -17,19 +19,18 @@ from sira.ops.base import (
     OpRule,
     affine,
     first_shape,
+    lifted,
     numbers,
+    operand,
     register,
     same_shape,
+    sides,
 )
-from sira.scaled import INT64_MAX, ONE, ZERO, Ints, ScaledInt, Value, too_wide
-
-_MAX_MULTIPLE = 2**16
-"""Integer multiples up to this size count as a small ratio of two scales."""
+from sira.scaled import ONE, ZERO, ScaledInt, Value, from_zero, multiply
 
 
 def _operands(node: ir.Node, args: Args) -> tuple[Arg, Arg]:
-    a, b = args
-    assert a is not None and b is not None
+    a, b = lifted(node, args)
     if isinstance(a, Constant) and isinstance(b, Constant):
         return a.values, b
     return a, b
@@ -67,6 +68,10 @@ def _mul(node: ir.Node, args: Args) -> list[Arg]:
         return [affine(a, b.real, ZERO)]
     if isinstance(a, Constant):
         return [affine(b, a.real, ZERO)]
+    if isinstance(a, ScaledInt) and isinstance(b, ScaledInt):
+        product_of_integers = _multiply_scaled(a, b, _same(node))
+        if product_of_integers is not None:
+            return [product_of_integers]
     x, y = numbers(a), numbers(b)
     if isinstance(x, Exact) and isinstance(y, Exact):
         return [x * y]
@@ -74,7 +79,7 @@ def _mul(node: ir.Node, args: Args) -> list[Arg]:
     product = x * y
     if _same(node):  # one value, so its square is never negative
         product = product.maximum(product.point(0.0))
-    return [product.because(f"{g.describe(node)} multiplies two computed tensors")]
+    return [product.because(f"{g.describe(node)} multiplies two tensors without common zero")]
 
 
 def _div(node: ir.Node, args: Args) -> list[Arg]:
@@ -111,27 +116,46 @@ def _add_dynamic(a: Arg, b: Arg, where: str) -> Value:
     return (x + y).because("a sum whose scales are in no ratio of small integers")
 
 
-def _reach(x: ScaledInt) -> int:
-    """The largest magnitude of its integers."""
-    return max(int(x.hi.max()), -int(x.lo.min()), 0)
-
-
 def _add_scaled(a: ScaledInt, b: ScaledInt, where: str) -> ScaledInt | None:
     if not isinstance(a.scale, Exact) or not isinstance(b.scale, Exact):
         return None
     if not isinstance(a.bias, Exact) or not isinstance(b.bias, Exact):
         return None
-    ratio = a.scale / b.scale
-    n = lcm(*(r.denominator for r in ratio.values.ravel()))
-    if n > _MAX_MULTIPLE or any(r * n > _MAX_MULTIPLE for r in ratio.values.ravel()):
+    ratio = np.asarray((a.scale / b.scale).values, object)
+    k = _denominators(ratio)
+    multiples = np.asarray(ratio * k, object)
+    if k.max() > MAX_MULTIPLE or any(m > MAX_MULTIPLE for m in multiples.ravel()):
         return None
-    m = np.asarray(ratio.values * n).astype(np.int64)  # a single Fraction is no array
-    reach = sum(_reach(v) * int(np.max(k)) for v, k in ((a, m), (b, np.asarray(n))))
-    if reach > INT64_MAX:
-        raise too_wide(where, reach)
-    return ScaledInt.of(
-        a.lo * m + b.lo * n, a.hi * m + b.hi * n, b.scale / Exact.of(n), a.bias + b.bias
-    )
+    m = multiples.astype(np.int64)
+    lo = plus(times(a.lo, m, where), times(b.lo, k, where), where)
+    points = a.hi is a.lo and b.hi is b.lo
+    hi = lo if points else plus(times(a.hi, m, where), times(b.hi, k, where), where)
+    return ScaledInt(lo, hi, b.scale / Exact.of(k), a.bias + b.bias)
+
+
+def _denominators(ratio: Objects) -> Ints:
+    """One common denominator, or where that is large one for each element."""
+    own = np.array([r.denominator for r in ratio.ravel()], object).reshape(ratio.shape)
+    common = lcm(*own.ravel())
+    return np.asarray(common if common <= MAX_MULTIPLE else np.minimum(own, INT64_MAX), np.int64)
+
+
+def _multiply_scaled(a: ScaledInt, b: ScaledInt, same: bool) -> ScaledInt | None:
+    """Product of two computed tensors whose integers can be counted from real zero.
+
+    ``same``: they are one tensor, so that the product is a square.
+    """
+    x, y = from_zero(a), from_zero(b)
+    if x is None or y is None or largest(*x) * largest(*y) > INT64_MAX:
+        return None
+    scale = multiply(a.scale, b.scale)
+    if x[0] is x[1] and y[0] is y[1]:
+        return ScaledInt.of(q := x[0] * y[0], q, scale, ZERO)
+    corners = [p * q for p in x for q in y]
+    if same:
+        touches_zero = (x[0] <= 0) & (x[1] >= 0)
+        corners = [np.where(touches_zero, 0, corners[0]), corners[0], corners[3]]
+    return ScaledInt(np.minimum.reduce(corners), np.maximum.reduce(corners), scale, ZERO)
 
 
 def _slope_of_sum(node: ir.Node, args: Args) -> Ints | None:
@@ -146,6 +170,9 @@ def _slope_of_difference(node: ir.Node, args: Args) -> Ints | None:
 
 def _slope_of_product(node: ir.Node, args: Args) -> Ints | None:
     factor = next((a for a in args if isinstance(a, Constant)), None)
+    if factor is None and _same(node):  # a square
+        side = sides(operand(args[0]))
+        return side if side.all() else None
     return None if factor is None else factor.real.signs()
 
 

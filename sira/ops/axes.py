@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact, rational_gcd
+from sira.int64 import INT64_MAX, largest, too_wide
 from sira.interval import Interval
-from sira.ops.base import Arg, Constant, Shape
-from sira.scaled import INT64_MAX, ScaledInt, Value, rebase
+from sira.ops.base import Arg, Constant, Constants, Shape, operand
+from sira.scaled import ScaledInt, Value, rebase
 
 Array = NDArray[Any]
-Constants = list[NDArray[Any] | None]
 
 MAX_MULTIPLE = 2**16
 """Scales that are integer multiples up to this of a common one are brought onto it."""
@@ -60,12 +60,6 @@ def need(node: ir.Node, constants: Constants, index: int, what: str) -> list[int
 def arrays(node: ir.Node) -> Constants:
     """The contents of the node's constant inputs, as its shape rule is given them."""
     return [g.array(v) for v in node.inputs]
-
-
-def value(x: Arg | None) -> Value:
-    """An operand that is needed, as a value; a constant is one too."""
-    assert x is not None
-    return x.values if isinstance(x, Constant) else x
 
 
 def exactly(x: Arg | None) -> Exact:
@@ -114,7 +108,7 @@ def moved(node: ir.Node, x: Arg | None, move: Callable[[Array], Array], output: 
     def each(a: Array) -> Array:
         return a.reshape(()) if a.size == 1 and a.ndim <= rank else move(aligned(a, rank))
 
-    return whole(node, x, value(x).map(each), output)
+    return whole(node, x, operand(x).map(each), output)
 
 
 def whole(node: ir.Node, source: Arg | None, result: Value, output: int = 0) -> Value:
@@ -133,15 +127,9 @@ def both(x: Interval, rank: int) -> Interval:
 
 def check_sum(node: ir.Node, x: ScaledInt, terms: int) -> None:
     """Refuse sums of ``terms`` integers that do not fit into int64."""
-    largest = max(abs(int(b)) for q in (x.lo, x.hi) for b in (q.min(), q.max()))
-    if largest * terms > INT64_MAX:
-        raise SiraError(
-            "the integers do not fit into 64 bits",
-            where=g.describe(node),
-            expected="below 2**63",
-            found=f"up to {largest * terms}",
-            remedy="use narrower activations",
-        )
+    highest = largest(x.lo, x.hi) * terms
+    if highest > INT64_MAX:
+        raise too_wide(g.describe(node), highest)
 
 
 def common_lattice(
@@ -173,7 +161,8 @@ def common_lattice(
     check_sum(node, x, max(int(abs(m)) for m in multiples) + 1)
     kept = tuple(1 if a - scale.ndim in ends else d for a, d in enumerate(scale.shape))
     to_scale = Exact(base.reshape(kept))
-    return rebase(x, to_scale, Exact(b[..., 0].reshape(kept)) if with_bias else x.bias)
+    to_bias = Exact(b[..., 0].reshape(kept)) if with_bias else x.bias
+    return rebase(x, to_scale, to_bias, g.describe(node))
 
 
 def _constant(x: Exact | Interval, axes: Sequence[int], rank: int) -> bool:

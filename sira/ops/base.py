@@ -85,8 +85,10 @@ class Constant:
 
 Arg = Value | Constant
 Args = Sequence[Arg | None]
+Constants = list[NDArray[Any] | None]
+"""The contents of a node's inputs; None for computed ones and those left out."""
 Evaluate = Callable[[ir.Node, Args], list[Arg]]
-ShapeRule = Callable[[ir.Node, list[Shape], list[NDArray[Any] | None]], list[Shape]]
+ShapeRule = Callable[[ir.Node, list[Shape], Constants], list[Shape]]
 Slope = Callable[[ir.Node, Args], Ints | None]
 Kind = Literal["elementwise", "quantizer", "layout", "mac", "other"]
 
@@ -150,9 +152,7 @@ def malformed(node: ir.Node) -> Iterator[None]:
         ) from error
 
 
-def same_shape(
-    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
-) -> list[Shape]:
+def same_shape(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     """Numpy broadcasting of all inputs, which covers every elementwise operator."""
     try:
         return [np.broadcast_shapes(*shapes)]
@@ -162,11 +162,24 @@ def same_shape(
         ) from None
 
 
-def first_shape(
-    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
-) -> list[Shape]:
+def first_shape(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     """Every output has the shape of the first input."""
     return [shapes[0]] * len(node.outputs)
+
+
+def lifted(node: ir.Node, args: Args) -> list[Arg]:
+    """The operands in the rank of the output, so that leading axes do not meet those of tensors."""
+    rank = len(g.shape(node.outputs[0]))
+    given = [(a, v) for a, v in zip(args, node.inputs, strict=True) if a is not None and v]
+    return [a if isinstance(a, Constant) else _lift(a, len(g.shape(v)), rank) for a, v in given]
+
+
+def _lift(x: Value, own: int, rank: int) -> Value:
+    def each(a: Any) -> Any:
+        lead = max(a.ndim - own, 0)
+        return a.reshape(*a.shape[:lead], *(1,) * (rank - own), *a.shape[lead:]) if lead else a
+
+    return x if own == rank else x.map(each)
 
 
 def real(arg: Arg | None) -> Exact:
@@ -184,6 +197,31 @@ def numbers(x: Arg) -> Interval | Exact:
             return x.interval
         case Constant():
             return x.real
+
+
+def operand(x: Arg | None) -> Value:
+    """An operand that is needed, as a value; a constant is one too."""
+    assert x is not None
+    return x.values if isinstance(x, Constant) else x
+
+
+def curved(node: ir.Node, result: Any) -> Any:
+    """The result of a function that is not affine: an interval gets its reason."""
+    if isinstance(result, Interval):
+        return result.because(f"{g.describe(node)} is not affine on the range of its input")
+    return result
+
+
+def sides(x: Arg) -> Ints:
+    """1 where x is never negative, -1 where it is never positive, 0 where it may be both."""
+    y = numbers(x)
+    y = y.interval if isinstance(y, Exact) else y
+    return np.where(y.lo >= 0, 1, np.where(y.hi <= 0, -1, 0)).astype(np.int64)
+
+
+def rising(node: ir.Node, args: Args) -> Ints | None:
+    """The slope of functions that rise everywhere."""
+    return np.asarray(1)
 
 
 def like(x: Interval | Exact, constant: Exact) -> Any:

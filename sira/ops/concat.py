@@ -15,8 +15,8 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Interval
-from sira.ops.axes import Array, Constants, aligned, exactly, negative, spread, value, whole
-from sira.ops.base import Arg, Args, Constant, OpRule, Shape, numbers, register
+from sira.ops.axes import Array, aligned, exactly, negative, spread, whole
+from sira.ops.base import Arg, Args, Constant, Constants, OpRule, Shape, numbers, operand, register
 from sira.scaled import Real, ScaledInt, Value, enclose
 
 ANY_NUMBER = 2**31
@@ -33,7 +33,7 @@ def _concat(node: ir.Node, args: Args) -> list[Arg]:
 def _joined(node: ir.Node, args: Args, shapes: Sequence[Shape], axis: int) -> Value:
     if any(isinstance(a, Exact) for a in args):
         return Exact(_join([exactly(a).values for a in args], shapes, axis))
-    values = [value(a) for a in args]
+    values = [operand(a) for a in args]
     scaled = [v for v in values if isinstance(v, ScaledInt)]
     if len(scaled) < len(values):
         parts = [enclose(numbers(v)) for v in values]

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
+from sira.int64 import Ints, integer_matmul, plus, whole_numbers
 from sira.interval import Interval
-from sira.ops.base import Arg, Args, Constant, OpRule, Shape, affine, numbers, register
+from sira.ops.base import Arg, Args, Constant, Constants, OpRule, Shape, affine, numbers, register
 from sira.ops.products import (
     IntegerMac,
     integer_weights,
@@ -31,10 +32,9 @@ from sira.ops.products import (
     on_one_scale,
     real_sums,
     sums,
-    whole_numbers,
 )
 from sira.ops.windows import Window, convolution_window, transposed_window
-from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, integer_matmul
+from sira.scaled import ONE, ZERO, Real, ScaledInt, Value, divide
 
 Array = NDArray[Any]
 
@@ -201,7 +201,7 @@ def _integer_sums(x: ScaledInt, integer: IntegerConv, where: str) -> ScaledInt:
     lo, hi = x.lo, x.hi
     if integer.whole is not None:
         shift = integer.whole.reshape(conv.column) if integer.whole.ndim else integer.whole
-        lo, hi, offset = lo + shift, hi + shift, ZERO
+        lo, hi, offset = plus(lo, shift, where), plus(hi, shift, where), ZERO
     bias = _bias(conv, mac, offset)
     if x.is_point:
         samples = _full(lo, conv)
@@ -284,18 +284,14 @@ def _outputs_first(weights: Constant, groups: int) -> Constant:
     return weights.map(swap)
 
 
-def _conv_shapes(
-    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
-) -> list[Shape]:
+def _conv_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     (x, w), groups = shapes[:2], _groups(node)
     if len(x) < 3 or len(w) != len(x) or x[1] != w[1] * groups or w[0] % groups:
         raise _no_fit(node, "(N, C, ...) and (O, C / group, ...)", x, w)
     return [(x[0], w[0], *convolution_window(node, x[2:], w[2:]).outputs)]
 
 
-def _transpose_shapes(
-    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
-) -> list[Shape]:
+def _transpose_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     (x, w), groups = shapes[:2], _groups(node)
     if len(x) < 3 or len(w) != len(x) or x[1] != w[0] or x[1] % groups:
         raise _no_fit(node, "(N, C, ...) and (C, O / group, ...)", x, w)

@@ -6,19 +6,14 @@ index.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.ops.base import Arg, Args, OpRule, Shape, numbers, register
+from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, register
 from sira.scaled import Ints, ScaledInt
-
-Constants = list[NDArray[Any] | None]
 
 
 def decides(node: ir.Node) -> bool:

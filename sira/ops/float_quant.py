@@ -18,8 +18,7 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Enclosure, Exact, Undecided
 from sira.interval import Floats
-from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, real, register
-from sira.ops.functions import operand
+from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, operand, real, register, rising
 from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
 from sira.scaled import Ints, ScaledInt
 
@@ -98,7 +97,7 @@ def _format(node: ir.Node, args: Args) -> _Format:
 
 
 def _float_quant(node: ir.Node, args: Args) -> list[Arg]:
-    x, scale, form = numbers(operand(args)), real(args[1]), _format(node, args)
+    x, scale, form = numbers(operand(args[0])), real(args[1]), _format(node, args)
     if (scale.signs() <= 0).any():
         raise SiraError(
             "a quantizer's scale must be positive", where=g.describe(node), expected="scale > 0"
@@ -124,8 +123,4 @@ def _float_quant(node: ir.Node, args: Args) -> list[Arg]:
     return [ScaledInt.of(lo, hi, scale * step, Exact.of(0))]
 
 
-def _rising(node: ir.Node, args: Args) -> Ints:
-    return np.asarray(1)
-
-
-register("FloatQuant", rule=OpRule("quantizer", _float_quant, first_shape, _rising))
+register("FloatQuant", rule=OpRule("quantizer", _float_quant, first_shape, rising))

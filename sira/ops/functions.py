@@ -22,13 +22,15 @@ from sira.interval import Interval
 from sira.ops.base import (
     Arg,
     Args,
-    Constant,
     OpRule,
+    curved,
     first_shape,
     like,
     numbers,
+    operand,
     real,
     register,
+    rising,
     same_shape,
 )
 from sira.scaled import ONE, ZERO, Ints, ScaledInt
@@ -37,23 +39,9 @@ Numbers = Interval | Exact
 Function = Callable[[ir.Node, Numbers], Numbers]
 
 
-def operand(args: Args) -> Arg:
-    """The first operand, as a value."""
-    x = args[0]
-    assert x is not None
-    return x.values if isinstance(x, Constant) else x
-
-
-def curved(node: ir.Node, result: Any) -> Any:
-    """The result of a function that is not affine: an interval gets its reason."""
-    if isinstance(result, Interval):
-        return result.because(f"{g.describe(node)} is not affine on the range of its input")
-    return result
-
-
 def unary(f: Function) -> Callable[[ir.Node, Args], list[Arg]]:
     """The rule of an elementwise function of real numbers."""
-    return lambda node, args: [curved(node, f(node, numbers(operand(args))))]
+    return lambda node, args: [curved(node, f(node, numbers(operand(args[0]))))]
 
 
 def _undefined(node: ir.Node, domain: str) -> SiraError:
@@ -140,7 +128,7 @@ def _exponents(args: Args) -> tuple[Exact, list[Fraction]]:
 
 
 def _pow(node: ir.Node, args: Args) -> list[Arg]:
-    x, (exponents, unique) = operand(args), _exponents(args)
+    x, (exponents, unique) = operand(args[0]), _exponents(args)
     if unique == [1]:
         return [x]
     y = numbers(x)
@@ -160,7 +148,7 @@ def _pow(node: ir.Node, args: Args) -> list[Arg]:
 
 def _pow_slope(node: ir.Node, args: Args) -> Ints | None:
     exponents, unique = _exponents(args)
-    x = numbers(operand(args))
+    x = numbers(operand(args[0]))
     x = x.interval if isinstance(x, Exact) else x
     slope = np.zeros(exponents.shape, np.int64)
     for p in unique:
@@ -176,7 +164,7 @@ def _pow_slope(node: ir.Node, args: Args) -> Ints | None:
 
 
 def _reciprocal_slope(node: ir.Node, args: Args) -> Ints | None:
-    x = numbers(operand(args))
+    x = numbers(operand(args[0]))
     x = x.interval if isinstance(x, Exact) else x
     return np.asarray(-1) if ((x.lo >= 0) | (x.hi <= 0)).all() else None
 
@@ -210,13 +198,13 @@ def _expm1(x: Numbers) -> Any:
 
 def _elu(node: ir.Node, args: Args) -> list[Arg]:
     alpha = _parameter(node, "alpha", 1.0)
-    return [curved(node, halves(operand(args), lambda x: like(x, alpha) * _expm1(x)))]
+    return [curved(node, halves(operand(args[0]), lambda x: like(x, alpha) * _expm1(x)))]
 
 
 def _selu(node: ir.Node, args: Args) -> list[Arg]:
     alpha = _parameter(node, "alpha", 1.67326319217681884765625)
     gamma = _parameter(node, "gamma", 1.05070102214813232421875)
-    y = halves(operand(args), lambda x: like(x, alpha) * _expm1(x))
+    y = halves(operand(args[0]), lambda x: like(x, alpha) * _expm1(x))
     scaled = y.affine(gamma, ZERO) if isinstance(y, ScaledInt) else y * like(y, gamma)
     return [curved(node, scaled)]
 
@@ -227,7 +215,7 @@ def _celu(node: ir.Node, args: Args) -> list[Arg]:
         raise SiraError(
             "alpha must not be 0", where=g.describe(node), expected="alpha > 0", found="0"
         )
-    y = halves(operand(args), lambda x: like(x, alpha) * _expm1(x / like(x, alpha)))
+    y = halves(operand(args[0]), lambda x: like(x, alpha) * _expm1(x / like(x, alpha)))
     return [curved(node, y)]
 
 
@@ -245,11 +233,7 @@ def hard_sigmoid(x: Arg, alpha: Exact, beta: Exact) -> Any:
 
 def _hard_sigmoid(node: ir.Node, args: Args) -> list[Arg]:
     alpha, beta = _parameter(node, "alpha", 0.2), _parameter(node, "beta", 0.5)
-    return [curved(node, hard_sigmoid(operand(args), alpha, beta))]
-
-
-def _rising(node: ir.Node, args: Args) -> Ints | None:
-    return np.asarray(1)
+    return [curved(node, hard_sigmoid(operand(args[0]), alpha, beta))]
 
 
 def _elu_slope(node: ir.Node, args: Args) -> Ints | None:
@@ -270,14 +254,14 @@ def _elementwise(*op_types: str, rule: Any, slope: Any) -> None:
     register(*op_types, rule=OpRule("elementwise", rule, first_shape, slope))
 
 
-_elementwise("Exp", rule=unary(lambda node, x: x.exp()), slope=_rising)
-_elementwise("Log", rule=unary(_log), slope=_rising)
-_elementwise("Sqrt", rule=unary(_sqrt), slope=_rising)
-_elementwise("Erf", rule=unary(lambda node, x: x.erf()), slope=_rising)
-_elementwise("Softplus", rule=unary(lambda node, x: x.softplus()), slope=_rising)
+_elementwise("Exp", rule=unary(lambda node, x: x.exp()), slope=rising)
+_elementwise("Log", rule=unary(_log), slope=rising)
+_elementwise("Sqrt", rule=unary(_sqrt), slope=rising)
+_elementwise("Erf", rule=unary(lambda node, x: x.erf()), slope=rising)
+_elementwise("Softplus", rule=unary(lambda node, x: x.softplus()), slope=rising)
 _elementwise("Reciprocal", rule=unary(reciprocal), slope=_reciprocal_slope)
 _elementwise("Elu", rule=_elu, slope=_elu_slope)
 _elementwise("Selu", rule=_selu, slope=_selu_slope)
-_elementwise("Celu", rule=_celu, slope=_rising)
+_elementwise("Celu", rule=_celu, slope=rising)
 _elementwise("HardSigmoid", rule=_hard_sigmoid, slope=_hard_sigmoid_slope)
 register("Pow", rule=OpRule("elementwise", _pow, same_shape, _pow_slope))

@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.ops.base import Arg, Args, Constant, OpRule, Shape, first_shape, register
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    Constants,
+    OpRule,
+    Shape,
+    first_shape,
+    register,
+)
 from sira.scaled import ScaledInt
-
-Constants = list[NDArray[Any] | None]
 
 
 def _identity(node: ir.Node, args: Args) -> list[Arg]:

@@ -7,13 +7,22 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Interval
-from sira.ops.base import Arg, Args, Constant, OpRule, Shape, affine, numbers, register
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    Constants,
+    OpRule,
+    Shape,
+    affine,
+    numbers,
+    register,
+)
 from sira.ops.products import (
     IntegerMac,
     corner_sums,
@@ -25,9 +34,8 @@ from sira.ops.products import (
     rows,
     same_along_sum,
     sums,
-    whole_numbers,
 )
-from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, multiply
+from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, from_zero, multiply
 
 
 def integer_mac(x: ScaledInt, weights: Constant) -> IntegerMac | str:
@@ -128,7 +136,7 @@ def _of_two(node: ir.Node, x: Value, y: Value, k: int) -> Value:
         return _swap2(left(_swap2(a)))
 
     if isinstance(x, ScaledInt) and isinstance(y, ScaledInt):
-        q_x, q_y = _from_zero(x), _from_zero(y)
+        q_x, q_y = from_zero(x), from_zero(y)
         scale_x, scale_y = same_along_sum(_transposed(x.scale)), same_along_sum(y.scale)
         if q_x is None or q_y is None:
             reason = "the zero point of an operand is no integer"
@@ -143,15 +151,6 @@ def _of_two(node: ir.Node, x: Value, y: Value, k: int) -> Value:
     a, b = numbers(x), numbers(y)
     assert isinstance(a, Interval) and isinstance(b, Interval)
     return real_corner_sums(a.map(left), b.map(right)).because(f"{where}: {reason}")
-
-
-def _from_zero(x: ScaledInt) -> tuple[Ints, Ints] | None:
-    """The integers written with bias 0, if the zero point is an integer."""
-    zero = whole_numbers(divide(x.bias, x.scale))
-    if zero is None:
-        return None
-    lo = x.lo + zero
-    return lo, lo if x.is_point else x.hi + zero
 
 
 def _both(bounds: tuple[Ints, Ints], f: Callable[[Any], Any]) -> tuple[Ints, Ints]:
@@ -192,9 +191,7 @@ def _scalar(x: Real) -> Real:
     return x.map(lambda a: a.reshape(()) if a.size == 1 else a)
 
 
-def _matmul_shapes(
-    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
-) -> list[Shape]:
+def _matmul_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     return [_shape_of_product(node, *shapes)]
 
 
@@ -204,9 +201,7 @@ def _gemm_operands(node: ir.Node, shapes: list[Shape]) -> list[Shape]:
     return [s[::-1] if flag else s for s, flag in zip(shapes, flags, strict=True)]
 
 
-def _gemm_shapes(
-    node: ir.Node, shapes: list[Shape], constants: list[NDArray[Any] | None]
-) -> list[Shape]:
+def _gemm_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     a, b = _gemm_operands(node, shapes[:2])
     if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
         raise SiraError(

@@ -20,8 +20,7 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Enclosure, Exact
 from sira.interval import Interval
-from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, register
-from sira.ops.functions import curved, operand
+from sira.ops.base import Arg, Args, OpRule, curved, first_shape, numbers, operand, register
 from sira.scaled import ONE, ZERO, Ints, ScaledInt
 
 _FAR = -800.0
@@ -58,7 +57,7 @@ class Valley:
 
     def slope(self, node: ir.Node, args: Args) -> Ints | None:
         """1 or -1 where the operand lies on one side of the lowest point."""
-        x = numbers(operand(args))
+        x = numbers(operand(args[0]))
         x = x.interval if isinstance(x, Exact) else x
         if not ((x.lo >= self.place[1]) | (x.hi <= self.place[0])).all():
             return None
@@ -142,7 +141,7 @@ def _gelu_of(node: ir.Node) -> Valley:
 
 
 def _hard_swish_rule(node: ir.Node, args: Args) -> list[Arg]:
-    x = operand(args)
+    x = operand(args[0])
     if isinstance(x, ScaledInt):
         if (x.interval.lo >= 3).all():
             return [x]
@@ -153,7 +152,7 @@ def _hard_swish_rule(node: ir.Node, args: Args) -> list[Arg]:
 
 def _swish(node: ir.Node, args: Args) -> list[Arg]:
     """x * sigmoid(alpha * x), as silu(alpha * x) / alpha."""
-    x, alpha = operand(args), Exact.of(g.attribute(node, "alpha", 1.0))
+    x, alpha = operand(args[0]), Exact.of(g.attribute(node, "alpha", 1.0))
     if alpha.signs() == 0:
         half = Exact.of(Fraction(1, 2))
         return [x.affine(half, ZERO) if isinstance(x, ScaledInt) else _times(numbers(x), half)]
@@ -174,7 +173,7 @@ def _swish_slope(node: ir.Node, args: Args) -> Ints | None:
 
 
 def _interval(args: Args) -> Interval:
-    x = numbers(operand(args))
+    x = numbers(operand(args[0]))
     return x.interval if isinstance(x, Exact) else x
 
 
@@ -184,9 +183,9 @@ def _elementwise(op_type: str, rule: Any, slope: Any) -> None:
 
 _elementwise(
     "Gelu",
-    lambda node, args: [curved(node, _gelu_of(node)(numbers(operand(args))))],
+    lambda node, args: [curved(node, _gelu_of(node)(numbers(operand(args[0]))))],
     lambda node, args: _gelu_of(node).slope(node, args),
 )
-_elementwise("Mish", lambda node, args: [curved(node, MISH(numbers(operand(args))))], MISH.slope)
+_elementwise("Mish", lambda node, args: [curved(node, MISH(numbers(operand(args[0]))))], MISH.slope)
 _elementwise("HardSwish", _hard_swish_rule, HARD_SWISH.slope)
 _elementwise("Swish", _swish, _swish_slope)

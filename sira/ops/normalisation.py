@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Floats, Interval
-from sira.ops.base import Arg, Args, OpRule, Shape, first_shape, numbers, real, register
-
-Constants = list[NDArray[Any] | None]
+from sira.ops.base import Arg, Args, Constants, OpRule, Shape, first_shape, numbers, real, register
 
 _ULPS = 16
 """Margin for one step of `numpy.logaddexp`, relative to its result's size plus 1."""

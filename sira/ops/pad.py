@@ -12,19 +12,8 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Interval
-from sira.ops.axes import (
-    Array,
-    Constants,
-    aligned,
-    arrays,
-    moved,
-    need,
-    negative,
-    take,
-    value,
-    whole,
-)
-from sira.ops.base import Arg, Args, OpRule, Shape, real, register
+from sira.ops.axes import Array, aligned, arrays, moved, need, negative, take, whole
+from sira.ops.base import Arg, Args, Constants, OpRule, Shape, operand, real, register
 from sira.scaled import ONE, Real, ScaledInt, Value
 
 Pads = Sequence[tuple[int, int]]
@@ -150,7 +139,7 @@ def _pad(node: ir.Node, args: Args) -> list[Arg]:
             given = args[2] if len(args) > 2 else None
             fill = Exact.of(g.attribute(node, "value", 0.0)) if given is None else real(given)
             fill = fill.map(lambda a: a.reshape(()))
-            return [whole(node, args[0], padded(value(args[0]), shape, pads, fill))]
+            return [whole(node, args[0], padded(operand(args[0]), shape, pads, fill))]
         case "edge" | "reflect" | "wrap" as mode:
             picks = {
                 i - rank: _own(size, pad, mode)

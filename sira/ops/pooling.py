@@ -21,16 +21,14 @@ from sira.interval import Interval
 from sira.ops.axes import (
     MAX_MULTIPLE,
     Array,
-    Constants,
     aligned,
     both,
     check_sum,
     common_lattice,
     no_output_but_first,
     take,
-    value,
 )
-from sira.ops.base import Arg, Args, OpRule, Shape, numbers, register
+from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
 from sira.ops.pool_windows import Windows, plain_windows, windows_of
 from sira.ops.reduce import picked, summed
 from sira.scaled import ZERO, Ints, Real, ScaledInt, Value, divide
@@ -150,7 +148,7 @@ def _average_pool(node: ir.Node, args: Args) -> list[Arg]:
     pooled = _pooled(node)
     with_pads = g.attribute(node, "count_include_pad", 0)
     divisors = {axis: w.padded if with_pads else w.sizes for axis, w in pooled.items()}
-    return [_averaged(node, value(args[0]), pooled, divisors)]
+    return [_averaged(node, operand(args[0]), pooled, divisors)]
 
 
 def _largest(a: Array, pooled: Pooled, rank: int) -> Array:
@@ -171,7 +169,7 @@ def _largest_exact(x: Exact, pooled: Pooled, rank: int) -> Exact:
 
 def _max_pool(node: ir.Node, args: Args) -> list[Arg]:
     no_output_but_first(node)
-    pooled, x = _pooled(node), value(args[0])
+    pooled, x = _pooled(node), operand(args[0])
     rank = len(g.shape(node.inputs[0]))  # type: ignore[arg-type]
     reason = ""
     if isinstance(x, ScaledInt):
@@ -206,12 +204,12 @@ def _pool_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> li
 
 def _global_average(node: ir.Node, args: Args) -> list[Arg]:
     shape, axes = g.shape(node.inputs[0]), _spatial(node)  # type: ignore[arg-type]
-    return [summed(node, value(args[0]), axes, shape, prod(shape[2:]))]
+    return [summed(node, operand(args[0]), axes, shape, prod(shape[2:]))]
 
 
 def _global_max(node: ir.Node, args: Args) -> list[Arg]:
     shape, axes = g.shape(node.inputs[0]), _spatial(node)  # type: ignore[arg-type]
-    return [picked(node, value(args[0]), axes, shape, "max")]
+    return [picked(node, operand(args[0]), axes, shape, "max")]
 
 
 def _global_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
@@ -234,7 +232,7 @@ def _quant_pooled(node: ir.Node, shape: Shape) -> Pooled:
 
 def _quant_average(node: ir.Node, args: Args) -> list[Arg]:
     """The sum of a window, shifted right so that it fits into ``obits`` bits."""
-    x = value(args[0])
+    x = operand(args[0])
     pooled = _quant_pooled(node, g.shape(node.inputs[0]))  # type: ignore[arg-type]
     ones = {axis: np.ones_like(w.sizes) for axis, w in pooled.items()}
     y = _averaged(node, x, pooled, ones)

@@ -12,24 +12,15 @@ input becomes a constant of each column.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from sira.exact import Exact, rational_gcd
+from sira.int64 import INT64_MAX, Ints, integer_matmul, largest, plus, times, too_wide
 from sira.interval import Interval
 from sira.ops.base import Constant
-from sira.scaled import (
-    INT64_MAX,
-    ZERO,
-    Ints,
-    Real,
-    ScaledInt,
-    integer_matmul,
-    multiply,
-    too_wide,
-)
+from sira.scaled import ZERO, Real, ScaledInt, multiply
 
 _MAX_MULTIPLE = 2**16
 """Scales along the summed axis must be integer multiples up to this of a common one."""
@@ -72,7 +63,7 @@ def on_one_scale(w: ScaledInt, along: Real) -> IntegerMac | str:
         multiples = scales / units
         if any(m > _MAX_MULTIPLE for m in multiples.ravel()):
             return "the scales along the summed axis are in no ratio of small integers"
-        matrix, scale = w.lo * multiples.astype(np.int64), Exact(units)
+        matrix, scale = times(w.lo, multiples.astype(np.int64)), Exact(units)
     else:
         return "the input's scale is irrational and scales differ along the summed axis"
     if not (np.abs(matrix) == 1).any(axis=-2).all():
@@ -109,8 +100,8 @@ def sums(lo: Ints, hi: Ints, weights: Ints, where: str) -> tuple[Ints, Ints]:
         return q, q
     positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
     return (
-        _add(integer_matmul(lo, positive, where), integer_matmul(hi, negative, where), where),
-        _add(integer_matmul(hi, positive, where), integer_matmul(lo, negative, where), where),
+        plus(integer_matmul(lo, positive, where), integer_matmul(hi, negative, where), where),
+        plus(integer_matmul(hi, positive, where), integer_matmul(lo, negative, where), where),
     )
 
 
@@ -163,9 +154,9 @@ def corner_sums(x: tuple[Ints, Ints], y: tuple[Ints, Ints], where: str) -> tuple
     if x[0] is x[1] and y[0] is y[1]:
         q = integer_matmul(x[0], y[0], where)
         return q, q
-    largest = prod(max(abs(int(q.min())), abs(int(q.max()))) for q in (_stack(x), _stack(y)))
-    if largest * x[0].shape[-1] > INT64_MAX:
-        raise too_wide(where, largest * x[0].shape[-1])
+    highest = largest(*x) * largest(*y) * x[0].shape[-1]
+    if highest > INT64_MAX:
+        raise too_wide(where, highest)
     corners = [a[..., None] * b[..., None, :, :] for a in x for b in y]  # (..., M, K, N)
     return np.minimum.reduce(corners).sum(axis=-2), np.maximum.reduce(corners).sum(axis=-2)
 
@@ -181,28 +172,10 @@ def is_zero(x: Real) -> bool:
     return isinstance(x, Exact) and not any(x.values.ravel())
 
 
-def whole_numbers(x: Real) -> Ints | None:
-    """``x`` as integers, or None where it has others."""
-    if not isinstance(x, Exact) or any(v.denominator != 1 for v in x.values.ravel()):
-        return None
-    return x.values.astype(np.int64)
-
-
 def _column_scale(a: Any) -> Any:
     if a.size == 1:
         return a.reshape(())
     return a[0] if a.ndim == 2 else a
-
-
-def _add(a: Ints, b: Ints, where: str) -> Ints:
-    for q in (a, b):
-        if q.size and max(abs(int(q.min())), abs(int(q.max()))) >= 2**62:
-            raise too_wide(where, 2**62)
-    return a + b
-
-
-def _stack(bounds: tuple[Ints, Ints]) -> Ints:
-    return np.concatenate([b.ravel() for b in bounds])
 
 
 def _total(terms: Interval) -> Interval:

@@ -25,6 +25,7 @@ from sira.ops.base import (
     numbers,
     real,
     register,
+    rising,
 )
 from sira.ops.quant import integers
 from sira.rounding import round_floats
@@ -98,13 +99,9 @@ def _dequantize(node: ir.Node, args: Args) -> list[Arg]:
     return [affine(x, scale, -(scale * zero))]
 
 
-def _rising(node: ir.Node, args: Args) -> Ints:
-    return np.asarray(1)
-
-
 def _sign_of_scale(node: ir.Node, args: Args) -> Ints:
     return _parameter(node, args[1], 1).signs()
 
 
-register("QuantizeLinear", rule=OpRule("quantizer", _quantize, first_shape, _rising))
+register("QuantizeLinear", rule=OpRule("quantizer", _quantize, first_shape, rising))
 register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, first_shape, _sign_of_scale))

@@ -15,16 +15,7 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Enclosure, Exact
 from sira.interval import Interval
-from sira.ops.base import (
-    Arg,
-    Args,
-    Constant,
-    OpRule,
-    first_shape,
-    numbers,
-    real,
-    register,
-)
+from sira.ops.base import Arg, Args, Constant, OpRule, first_shape, numbers, real, register, rising
 from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
 from sira.scaled import Ints, ScaledInt
 
@@ -177,10 +168,6 @@ def _bipolar_quant(node: ir.Node, args: Args) -> list[Arg]:
     return [_bipolar(x, scale, Exact.of(0))]
 
 
-def _rising(node: ir.Node, args: Args) -> Ints:
-    return np.asarray(1)
-
-
 def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
     """Count the thresholds that x reaches; ``out_scale * count + out_bias``."""
     x = numbers(args[0]) if args[0] is not None else Interval.everything()
@@ -234,6 +221,6 @@ def channel_axis(node: ir.Node) -> int:
     return layout.index("C") if "C" in layout else 1
 
 
-register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, first_shape, _rising))
-register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, first_shape, _rising))
-register("MultiThreshold", rule=OpRule("quantizer", _multithreshold, first_shape, _rising))
+register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, first_shape, rising))
+register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, first_shape, rising))
+register("MultiThreshold", rule=OpRule("quantizer", _multithreshold, first_shape, rising))

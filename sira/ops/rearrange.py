@@ -16,19 +16,18 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.ops.axes import (
-    Array,
+from sira.ops.axes import Array, aligned, arrays, common_lattice, moved, need, negative, take
+from sira.ops.base import (
+    Arg,
+    Args,
     Constants,
-    aligned,
-    arrays,
-    common_lattice,
-    moved,
-    need,
-    negative,
-    take,
-    value,
+    Evaluate,
+    OpRule,
+    Shape,
+    ShapeRule,
+    operand,
+    register,
 )
-from sira.ops.base import Arg, Args, Evaluate, OpRule, Shape, ShapeRule, register
 from sira.ops.pad import padded
 from sira.scaled import Ints, ScaledInt
 
@@ -323,7 +322,7 @@ def _im2col(node: ir.Node, args: Args) -> list[Arg]:
         order = (*range(lead + 2), lead + 3, lead + 2, lead + 4, lead + 5)
         return _merge(a.transpose(order), lead, (1, oh, ow, kh, kw, shape[3]), (1, 1, 1, 3))
 
-    return [moved(node, padded(value(args[0]), shape, pads, fill), move)]
+    return [moved(node, padded(operand(args[0]), shape, pads, fill), move)]
 
 
 def _im2col_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:

@@ -20,7 +20,6 @@ from sira.exact import Exact
 from sira.interval import Interval
 from sira.ops.axes import (
     Array,
-    Constants,
     aligned,
     arrays,
     both,
@@ -29,9 +28,8 @@ from sira.ops.axes import (
     need,
     negative,
     shape_after,
-    value,
 )
-from sira.ops.base import Arg, Args, OpRule, Shape, numbers, register
+from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
 from sira.scaled import Real, ScaledInt, Value, divide
 
 Reals = TypeVar("Reals", Exact, Interval)
@@ -158,7 +156,7 @@ def _evaluate(
     def evaluate(node: ir.Node, args: Args) -> list[Arg]:
         shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
         axes = reduce_axes(node, len(shape), arrays(node))
-        y = compute(node, value(args[0]), axes, shape) if axes else value(args[0])
+        y = compute(node, operand(args[0]), axes, shape) if axes else operand(args[0])
         if g.attribute(node, "keepdims", 1) or not axes:
             return [y]
         return [y.map(lambda a: _without(aligned(a, len(shape)), axes))]

@@ -25,7 +25,6 @@ from sira.interval import Interval
 from sira.ops.axes import (
     MAX_MULTIPLE,
     Array,
-    Constants,
     aligned,
     arrays,
     both,
@@ -35,10 +34,9 @@ from sira.ops.axes import (
     need,
     negative,
     take,
-    value,
     whole,
 )
-from sira.ops.base import Arg, Args, OpRule, Shape, numbers, register
+from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
 from sira.scaled import Ints, ScaledInt, Value, divide
 
 _HALF = Fraction(1, 2)
@@ -176,7 +174,7 @@ def _resize(node: ir.Node, args: Args) -> list[Arg]:
     shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
     axes, (mode, _, rounding) = _resized(node, shape, arrays(node)), _modes(node)
     if mode == "linear":
-        return [whole(node, args[0], _linear(node, value(args[0]), axes, len(shape)))]
+        return [whole(node, args[0], _linear(node, operand(args[0]), axes, len(shape)))]
     picks = {axis: found.nearest(rounding) for axis, found in axes.items()}
 
     def move(a: Array) -> Array:

@@ -17,8 +17,20 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact, rational_gcd
 from sira.interval import Interval
-from sira.ops.axes import MAX_MULTIPLE, Array, check_sum, exactly, value, whole
-from sira.ops.base import Arg, Args, Constant, Evaluate, OpRule, numbers, register, same_shape
+from sira.ops.axes import MAX_MULTIPLE, Array, check_sum, exactly, whole
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    Evaluate,
+    OpRule,
+    lifted,
+    numbers,
+    operand,
+    register,
+    rising,
+    same_shape,
+)
 from sira.ops.concat import ANY_NUMBER
 from sira.scaled import Ints, ScaledInt, Value, enclose, rebase, where_real
 
@@ -30,24 +42,7 @@ _FURTHEST = 2**31
 
 def _operands(node: ir.Node, args: Args) -> list[Arg]:
     """In the rank of the output, behind the leading axes; those that are computed first."""
-    rank = len(g.shape(node.outputs[0]))
-    lifted = [
-        _lift(a, len(g.shape(v)), rank)
-        for a, v in zip(args, node.inputs, strict=True)
-        if a is not None and v is not None
-    ]
-    return sorted(lifted, key=lambda a: isinstance(a, Constant))
-
-
-def _lift(x: Arg, own: int, rank: int) -> Arg:
-    if isinstance(x, Constant) or own == rank:
-        return x
-
-    def each(a: Array) -> Array:
-        lead = max(a.ndim - own, 0)
-        return a.reshape(*a.shape[:lead], *(1,) * (rank - own), *a.shape[lead:]) if lead else a
-
-    return x.map(each)
+    return sorted(lifted(node, args), key=lambda a: isinstance(a, Constant))
 
 
 def one_lattice(node: ir.Node, a: Value, b: Arg) -> tuple[ScaledInt, ScaledInt] | None:
@@ -70,10 +65,11 @@ def one_lattice(node: ir.Node, a: Value, b: Arg) -> tuple[ScaledInt, ScaledInt] 
     check_sum(node, a, multiples[0])
     if constant is not None:
         q = np.asarray(((constant - a.bias) / common).values, np.int64)
-        return rebase(a, common, a.bias), ScaledInt(q, q, common, a.bias)
+        return rebase(a, common, a.bias, g.describe(node)), ScaledInt(q, q, common, a.bias)
     assert isinstance(b, ScaledInt)
     check_sum(node, b, multiples[2] + 1)
-    return rebase(a, common, a.bias), rebase(b, common, a.bias)
+    where = g.describe(node)
+    return rebase(a, common, a.bias, where), rebase(b, common, a.bias, where)
 
 
 def _largest(multiples: Exact) -> int:
@@ -95,7 +91,7 @@ def _farther(node: ir.Node, a: Value, b: Arg, which: Which) -> Value:
     if ((p.lo >= q.hi) if which == "max" else (p.hi <= q.lo)).all():
         return a
     if ((q.lo >= p.hi) if which == "max" else (q.hi <= p.lo)).all():
-        return value(b)
+        return operand(b)
     if (found := one_lattice(node, a, b)) is not None:
         m, n = found
         pick = np.maximum if which == "max" else np.minimum
@@ -114,7 +110,7 @@ def _reason(node: ir.Node, *operands: Arg) -> str:
 def _extremum(which: Which) -> Evaluate:
     def evaluate(node: ir.Node, args: Args) -> list[Arg]:
         first, *others = _operands(node, args)
-        chosen: Value = reduce(lambda a, b: _farther(node, a, b, which), others, value(first))
+        chosen: Value = reduce(lambda a, b: _farther(node, a, b, which), others, operand(first))
         return [whole(node, first, chosen)]
 
     return evaluate
@@ -134,16 +130,11 @@ def _condition(node: ir.Node, arg: Arg | None) -> Array:
 
 def _where(node: ir.Node, args: Args) -> list[Arg]:
     condition = _condition(node, args[0])
-    rank = len(g.shape(node.outputs[0]))
-    a, b = (
-        _lift(x, len(g.shape(v)), rank)
-        for x, v in zip(args[1:], node.inputs[1:], strict=True)
-        if x is not None and v is not None
-    )
+    _, a, b = lifted(node, args)
     if condition.all() or a is b:
-        return [whole(node, a, value(a))]
+        return [whole(node, a, operand(a))]
     if not condition.any():
-        return [whole(node, b, value(b))]
+        return [whole(node, b, operand(b))]
     first = b if isinstance(a, Constant) else a
     return [whole(node, first, _chosen(node, condition, a, b))]
 
@@ -153,8 +144,8 @@ def _chosen(node: ir.Node, condition: Array, a: Arg, b: Arg) -> Value:
         return Exact(np.where(condition, exactly(a).values, exactly(b).values))
     if isinstance(a, Constant) and not isinstance(b, Constant):
         condition, a, b = ~condition, b, a
-    x = value(a)
-    p, q = one_lattice(node, x, b) or (x, value(b))
+    x = operand(a)
+    p, q = one_lattice(node, x, b) or (x, operand(b))
     if isinstance(p, ScaledInt) and isinstance(q, ScaledInt):
         lo = np.where(condition, p.lo, q.lo)
         points = p.lo is p.hi and q.lo is q.hi
@@ -175,13 +166,9 @@ def _where_slope(node: ir.Node, args: Args) -> Ints | None:
     return np.asarray(condition if computed[1] else ~condition, np.int64)
 
 
-def _rising(node: ir.Node, args: Args) -> Ints | None:
-    return np.asarray(1)
-
-
 _RULES: dict[str, tuple[Evaluate, Callable[[ir.Node, Args], Ints | None]]] = {
-    "Max": (_extremum("max"), _rising),
-    "Min": (_extremum("min"), _rising),
+    "Max": (_extremum("max"), rising),
+    "Min": (_extremum("min"), rising),
     "Where": (_where, _where_slope),
 }
 for _op_type, (_evaluate, _slope) in _RULES.items():

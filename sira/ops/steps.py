@@ -8,8 +8,18 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.exact import Exact
 from sira.interval import Interval
-from sira.ops.axes import value
-from sira.ops.base import Arg, Args, Evaluate, OpRule, first_shape, numbers, register
+from sira.ops.base import (
+    Arg,
+    Args,
+    Evaluate,
+    OpRule,
+    first_shape,
+    numbers,
+    operand,
+    register,
+    rising,
+    sides,
+)
 from sira.ops.quant import integers
 from sira.rounding import RoundingMode, round_floats
 from sira.scaled import ZERO, Ints, ScaledInt
@@ -24,23 +34,16 @@ def _rational(x: Arg) -> tuple[Exact, Exact] | None:
     return None
 
 
-def _sides(x: Arg) -> Ints:
-    """1 where x is never negative, -1 where it is never positive, 0 where it may be both."""
-    y = numbers(x)
-    y = y.interval if isinstance(y, Exact) else y
-    return np.where(y.lo >= 0, 1, np.where(y.hi <= 0, -1, 0)).astype(np.int64)
-
-
 def _abs(node: ir.Node, args: Args) -> list[Arg]:
-    x = value(args[0])
+    x = operand(args[0])
     if isinstance(x, Exact):
         return [x.maximum(-x)]
-    sides = _sides(x)
+    side = sides(x)
     if isinstance(x, ScaledInt):
-        if (sides == 1).all():
+        if (side == 1).all():
             return [x]
-        if sides.all():
-            return [x.affine(Exact.of(sides), ZERO)]
+        if side.all():
+            return [x.affine(Exact.of(side), ZERO)]
         if (folded := _fold(x)) is not None:
             return [folded]
     y = numbers(x)
@@ -73,12 +76,12 @@ def _fold(x: ScaledInt) -> ScaledInt | None:
 
 
 def _abs_slope(node: ir.Node, args: Args) -> Ints | None:
-    sides = _sides(value(args[0]))
-    return sides if sides.all() else None
+    side = sides(operand(args[0]))
+    return side if side.all() else None
 
 
 def _sign(node: ir.Node, args: Args) -> list[Arg]:
-    x = value(args[0])
+    x = operand(args[0])
     if isinstance(x, Exact):
         return [ScaledInt.integers(q := x.signs(), q)]
     if isinstance(x, ScaledInt) and (found := _rational(x)) is not None:
@@ -106,7 +109,7 @@ def _lattice_sign(x: ScaledInt, zero: Exact) -> ScaledInt:
 
 def _rounded(mode: RoundingMode) -> Evaluate:
     def evaluate(node: ir.Node, args: Args) -> list[Arg]:
-        x = value(args[0])
+        x = operand(args[0])
         if isinstance(x, Exact):
             return [ScaledInt.integers(q := integers(x, mode), q)]
         found = _rational(x)
@@ -126,12 +129,8 @@ def _rounded(mode: RoundingMode) -> Evaluate:
     return evaluate
 
 
-def _rising(node: ir.Node, args: Args) -> Ints | None:
-    return np.asarray(1)
-
-
 register("Abs", rule=OpRule("elementwise", _abs, first_shape, _abs_slope))
-register("Sign", rule=OpRule("elementwise", _sign, first_shape, _rising))
-register("Floor", rule=OpRule("elementwise", _rounded("FLOOR"), first_shape, _rising))
-register("Ceil", rule=OpRule("elementwise", _rounded("CEIL"), first_shape, _rising))
-register("Round", rule=OpRule("elementwise", _rounded("ROUND"), first_shape, _rising))
+register("Sign", rule=OpRule("elementwise", _sign, first_shape, rising))
+register("Floor", rule=OpRule("elementwise", _rounded("FLOOR"), first_shape, rising))
+register("Ceil", rule=OpRule("elementwise", _rounded("CEIL"), first_shape, rising))
+register("Round", rule=OpRule("elementwise", _rounded("ROUND"), first_shape, rising))

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, real, register
+from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, real, register, rising
 from sira.ops.quant import integer_range, integers
 from sira.rounding import parse_mode, round_floats
 from sira.scaled import ZERO, Ints, ScaledInt
@@ -131,8 +131,4 @@ def _bits(node: ir.Node, arg: Arg | None) -> int:
     return int(widths[0])
 
 
-def _rising(node: ir.Node, args: Args) -> Ints:
-    return np.asarray(1)
-
-
-register("Trunc", rule=OpRule("quantizer", _trunc, first_shape, _rising))
+register("Trunc", rule=OpRule("quantizer", _trunc, first_shape, rising))

@@ -12,8 +12,18 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.ops.base import RULES, Arg, Args, Constant, OpRule, Shape, affine, numbers, register
-from sira.ops.normalisation import Constants
+from sira.ops.base import (
+    RULES,
+    Arg,
+    Args,
+    Constant,
+    Constants,
+    OpRule,
+    Shape,
+    affine,
+    numbers,
+    register,
+)
 from sira.scaled import ONE
 
 

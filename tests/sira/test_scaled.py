@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Interval
-from sira.scaled import ScaledInt, integer_matmul, rebase
+from sira.int64 import integer_matmul
+from sira.scaled import ScaledInt, rebase
 
 NUMBERS = st.fractions(min_value=-50, max_value=50, max_denominator=16)
 POSITIVE = st.fractions(min_value=Fraction(1, 16), max_value=50, max_denominator=16)
@@ -90,7 +91,7 @@ def test_integer_products(bits: int) -> None:
 def test_the_border_of_64_bits() -> None:
     x = np.full((1, 2), 2**31)
     assert integer_matmul(x, np.full((2, 1), 2**30)).item() == 2**62
-    with pytest.raises(SiraError, match="here: the accumulator does not fit into 64 bits"):
+    with pytest.raises(SiraError, match="here: the integers do not fit into 64 bits"):
         integer_matmul(x, np.full((2, 1), 2**31), "here")
 
 

@@ -25,7 +25,7 @@ from sira.datatypes import InputSpec, parse_datatype, parse_input
 from sira.errors import SiraError
 from sira.load import load
 from sira.scaled import ScaledInt
-from transforms import annotate_accumulators, to_canonical, to_thresholds
+from transforms import aggregate, annotate_accumulators, to_canonical, to_thresholds
 
 PIXELS = parse_input("UINT8,scale=1/255", [])[1]
 
@@ -195,3 +195,16 @@ def test_negative_scale_of_a_dequantizer() -> None:
     net.quant(net.node("MatMul", x, weights(net, 4, 3)), 1.0, 4)
     samples = np.random.default_rng(6).uniform(-3, 3, (6, 1, 4))
     assert compare(net.model(), None, samples)["MultiThreshold"] == 6
+
+
+def test_squares_are_thresholds() -> None:
+    net = Net((1, 4))
+    x = net.quant("x", 0.25, 4, signed=0)
+    square = net.quant(net.node("Mul", net.node("Mul", x, x), 1.5), 0.5, 4)
+    net.quant(net.node("MatMul", square, weights(net, 4, 3)), 0.5, 4)
+    samples = np.random.default_rng(8).uniform(0, 4, (4, 1, 4))
+    compared = compare(net.model(), None, samples)
+    assert compared["MultiThreshold"] == 8 and compared["MatMul"] == 4
+    aggregated = aggregate(canonical := to_canonical(net.model()), analyze(canonical))
+    squares = [n for n in aggregated.graph if n.op_type == "Mul" and n.inputs[0] is n.inputs[1]]
+    assert len(squares) == 1

@@ -111,7 +111,80 @@ def test_product_of_two_tensors_covers_all_corners() -> None:
     found = check(net, integers(-3, 5))[0][product]
     assert isinstance(found, Interval)
     assert (found.lo == -16.5).all() and (found.hi == 27.5).all()
-    assert "multiplies two computed tensors" in found.reason
+    assert "multiplies two tensors without common zero" in found.reason
+
+
+@pytest.mark.parametrize("a, b, bounds", [
+    ((1, 0.0), (0.25, 0.0), (-27, 81)), ((0.5, 0.5), (1, -2.0), (-50, 70)),
+    ((1, 0.0), (-1, 0.0), (-81, 27)),
+])  # fmt: skip
+def test_product_of_two_tensors_with_integer_zeros(
+    a: tuple[float, float], b: tuple[float, float], bounds: tuple[int, int]
+) -> None:
+    """Random integers -3..9, the two operands in different orders."""
+    net = Net((1, 4))
+    x = net.node("Add", net.node("Mul", "x", a[0]), a[1])
+    reverse = net.node("MatMul", "x", np.eye(4, dtype=np.float32)[::-1])
+    y = net.node("Add", net.node("Mul", reverse, b[0]), b[1])
+    product = net.node("Mul", x, y)
+    found = check(net, integers(-3, 9))[0][product]
+    assert isinstance(found, ScaledInt)
+    assert (found.lo == bounds[0]).all() and (found.hi == bounds[1]).all()
+
+
+@pytest.mark.parametrize("lo, hi, least, most", [
+    (-3, 9, 0, 81), (-9, 3, 0, 81), (2, 9, 4, 81), (-9, -2, 4, 81), (-9, 0, 0, 81),
+])  # fmt: skip
+def test_squares_are_exact(lo: int, hi: int, least: int, most: int) -> None:
+    net = Net((1, 4))
+    half = net.node("Mul", "x", -0.5)
+    square = net.node("Mul", half, half)
+    found = check(net, integers(lo, hi))[0][square]
+    assert isinstance(found, ScaledInt)
+    assert (found.lo.item(), found.hi.item()) == (least, most)
+    assert found.scale.values.item() == Fraction(1, 4)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div"])
+def test_ranks_that_differ(op: str) -> None:
+    """(3,) against (1, 2, 3), with as many samples as rows."""
+    net = Net((1, 2, 3))
+    y = net.node("Add", net.node("ReduceMax", "x", axes=[0, 1], keepdims=0), 8.0)
+    y = net.node("Mul", y, 0.0 if op == "Div" else 1.0)
+    y = net.node("Add", y, 4.0 if op == "Div" else 0.0)
+    net.node(op, "x", y)
+    check(net, integers(-2, 5), samples=2)
+
+
+def test_products_at_the_border_of_64_bits() -> None:
+    for factor, kept in ((1.0, True), (2.0, False)):
+        net = Net((1, 1))
+        other = net.node("MatMul", "x", np.float32([[1]]))
+        net.node("Mul", "x", net.node("MatMul", other, np.float32([[1]])))
+        big = 3037000499  # the largest integer whose square is below 2**63
+        found = run(net, integers(0, int(big * factor)), np.full((1, 1, 1), big))
+        assert isinstance(found[0]["t2"], ScaledInt) is kept
+        if kept:
+            value = found[1]["t2"]
+            assert isinstance(value, ScaledInt) and value.lo.item() == big**2
+
+
+def test_sums_at_the_border_of_64_bits() -> None:
+    """Both operands reach half of the border."""
+    for excess in (0, 1):
+        net = Net((1, 1))
+        net.node("Add", "x", net.node("MatMul", "x", np.float32([[1]])))
+        spec = integers(-(2**62), 2**62 - 1 + excess)
+        q = np.full((1, 1, 1), 2**62 - 1)
+        if excess:
+            with pytest.raises(SiraError, match="Add_1: the integers do not fit into 64 bits"):
+                run(net, spec, q)
+            continue
+        ranges, values = run(net, spec, q)
+        found, value = ranges["t1"], values["t1"]
+        assert isinstance(found, ScaledInt) and isinstance(value, ScaledInt)
+        assert (found.lo.item(), found.hi.item()) == (-(2**63), 2**63 - 2)
+        assert value.lo.item() == 2**63 - 2
 
 
 def test_cancellation_does_not_touch_the_integers() -> None:

@@ -281,7 +281,7 @@ def test_sums_beyond_64_bits_are_an_error() -> None:
     w = np.full((1, 4, 2), top, np.int32)
     w[0, 0] = 1
     net.node("Conv", "x", net.node("DequantizeLinear", net.constant(w), net.constant(1.0)))
-    with pytest.raises(SiraError, match="Conv_1: the accumulator does not fit into 64 bits"):
+    with pytest.raises(SiraError, match="Conv_1: the integers do not fit into 64 bits"):
         run(net, integers(-(2**31), top), np.zeros((1, 1, 4, 3), np.int64))
 
 

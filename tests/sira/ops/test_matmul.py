@@ -173,7 +173,7 @@ def test_sums_beyond_64_bits_are_an_error() -> None:
     w = np.full((8, 1), top, np.int32)
     w[0] = 1  # no common factor
     net.node("MatMul", "x", net.node("DequantizeLinear", net.constant(w), net.constant(1.0)))
-    with pytest.raises(SiraError, match="MatMul_1: the accumulator does not fit into 64 bits"):
+    with pytest.raises(SiraError, match="MatMul_1: the integers do not fit into 64 bits"):
         run(net, integers(-(2**31), top), np.zeros((1, 1, 8), np.int64))
 
 
