@@ -2,7 +2,8 @@
 //
 // Beats of pixels (Blocks * BlockBeats each) are written round and round a buffer of `Pixels`
 // pixels, which the reader taps in this order: rows of windows, windows, blocks of channels, kernel
-// rows, kernel columns, beats of a block. Taps outside the image give Fill and are not stored. The
+// rows, kernel columns, beats of a block. Taps outside the image give Fill and are not stored: they
+// all read one more word of the buffer, where that costs less than a multiplexer behind it. The
 // buffer has one write port and one registered read port: LUTRAM, or block RAM where it is large.
 //
 // Positions are numbers of pixels in the stream, negative ones or gaps between rows being padding.
@@ -47,7 +48,11 @@ module sliding_window #(
 
   localparam int unsigned PixelBeats  = Blocks * BlockBeats;
   localparam int unsigned Words       = Pixels * PixelBeats;
-  localparam int unsigned AddressBits = (Words > 1) ? $clog2(Words) : 1;
+  // A word with Fill, unless it would begin another row of memories.
+  localparam bit          FillStored  = PadTop + PadLeft + PadBottom + PadRight > 0 &&
+                                        Lanes * Bits > $clog2(Words) && Words % 32 != 0;
+  localparam int unsigned MemoryWords = FillStored ? Words + 1 : Words;
+  localparam int unsigned AddressBits = (MemoryWords > 1) ? $clog2(MemoryWords) : 1;
 
   // From the first to the last tap of a window, and from the first to the last window.
   localparam int unsigned TapRows       = (KernelRows - 1) * DilationRows;
@@ -81,9 +86,7 @@ module sliding_window #(
 
   // Steps in 32 bits, negative ones in two's complement; those of the address modulo Words.
   function automatic int ring(input int step);
-    int remainder;
-    remainder = step % $signed(Words);
-    return (remainder < 0) ? remainder + $signed(Words) : remainder;
+    ring = (step % $signed(Words) + $signed(Words)) % $signed(Words);
   endfunction
 
   // ---- The loops --------------------------------------------------------------------------------
@@ -246,10 +249,12 @@ module sliding_window #(
   end
 
   // ---- The buffer -------------------------------------------------------------------------------
-  logic [Lanes*Bits-1:0]  memory [Words];
-  logic [AddressBits-1:0] write_q, read_q, read_next;
+  localparam logic [Lanes*Bits-1:0] Padding = {Lanes{Bits'(Fill)}};
+
+  logic [Lanes*Bits-1:0]  memory [MemoryWords];
+  logic [AddressBits-1:0] write_q, read_q, read_next, read_address;
   logic [Lanes*Bits-1:0]  data_q;
-  logic                   valid_q, in_image_q;
+  logic                   valid_q;
 
   if (Words == 1 << AddressBits) begin : gen_power_of_two
     assign read_next = read_q + address_step;
@@ -272,14 +277,24 @@ module sliding_window #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (push) memory[write_q] <= in_data_i;
-    if (advance) begin
-      data_q   <= memory[read_q];
-      in_image_q <= in_image;
+    // Not before the first reset: the word with Fill is never written again.
+    if (push && rst_ni) memory[write_q] <= in_data_i;
+    if (advance) data_q <= memory[read_address];
+  end
+
+  if (FillStored) begin : gen_fill_word
+    initial memory[Words] = Padding;
+    assign read_address = in_image ? read_q : AddressBits'(Words);
+    assign out_data_o   = data_q;
+  end else begin : gen_fill_behind
+    logic in_image_q;
+    always_ff @(posedge clk_i) begin
+      if (advance) in_image_q <= in_image;
     end
+    assign read_address = read_q;
+    assign out_data_o   = in_image_q ? data_q : Padding;
   end
 
   assign out_valid_o = valid_q;
-  assign out_data_o  = in_image_q ? data_q : {Lanes{Bits'(Fill)}};
 
 endmodule

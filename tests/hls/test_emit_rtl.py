@@ -12,11 +12,14 @@ from hls.layers import (
     ArgMax,
     Concat,
     DepthToSpace,
+    DepthwiseVector,
     Elementwise,
     Fork,
+    GlobalPooling,
     MatrixVector,
     Pooling,
     Slice,
+    SlidingWindow,
     Spread,
     Thresholding,
     WidthConverter,
@@ -33,6 +36,10 @@ def layers():
         return MatrixVector(name, weights, starts, input_bits, 9, pe, simd)
 
     steps = np.sort(generator.integers(0, 65, (4, 6)), axis=1)
+    bordered = MatrixVector(
+        "borders", generator.integers(-8, 8, (4, 6)), np.zeros((6, 4)), 4, 9, 1, 3, 9,
+        groups=2, row_classes=(0, 1, 2), column_classes=(0, 1, 1),
+    )  # fmt: skip
     return [
         vector_unit("/model/fc.0/MatMul", generator.integers(-8, 8, (4, 6)), 4, 2, 3),
         vector_unit("module", generator.choice([-1, 1], (4, 6)), 1, 1, 6),
@@ -40,6 +47,11 @@ def layers():
         vector_unit("edge_0_fifo", generator.integers(-128, 128, (4, 6)), 1, 4, 6),
         MatrixVector("narrow sum", generator.integers(-128, 128, (4, 6)), starts, 4, 2, 2, 6),
         MatrixVector("one", np.array([[3]]), np.array([1]), 2, 4, 1, 1, levels_per_stage=3),
+        bordered,
+        DepthwiseVector("depthwise", generator.integers(-8, 8, (4, 9)), starts, 4, 9, 2, 3),
+        DepthwiseVector("average", np.ones((4, 9)), np.zeros((2, 4)), 4, 9, 4, 3, (0,), (0, 1, 1)),
+        GlobalPooling("global average", "sum", 6, 9, 3, 2),
+        GlobalPooling("global maximum", "max", 2, 1, 3, 2),
         Thresholding("steps*/", steps, np.arange(4) < 2, 4, 6, 2),
         Thresholding("deep", np.sort(generator.integers(0, 512, (4, 99)), 1), [True], 4, 9, 1),
         WidthConverter("0", 12, 2, 6, 3),
@@ -54,6 +66,8 @@ def layers():
         Pooling("total", "sum", 4, 1, 3, 2, 4),
         Concat("concat", (2, 4, 2), (3, 9, 1), 2, 3),
         Slice("crop", (4, 5, 6), (1, 0, 2), (4, 5, 6), (1, 2, 1), 3, 2),
+        SlidingWindow("window", (4, 5, 4), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, 2, 3, 2),
+        SlidingWindow("window 2", (5, 4, 2), (2, 2), (2, 2), (1, 1), (0, 1, 1, 0), 7, 1, 3, 1),
         Spread("spread", (2, 3, 4), (1, 2), 5, 9, 4),
         DepthToSpace("dcr", (2, 3, 8), 2, "DCR", 3, 2),
         DepthToSpace("crd", (2, 3, 8), 2, "CRD", 3, 2),
