@@ -314,7 +314,7 @@ def _merged(build: Lowering, node: ir.Node) -> _Merged:
             continue
         spatial = constant.shape[-(len(g.shape(value)) - 2) :]
         if reader.op_type == "Add" and any(d != 1 for d in spatial) and constant.ndim > 2:
-            build.done.update(passed)
+            build.done.update((node, *passed))
             border = constant.reshape(-1, *spatial)
             return _Merged(factor, _planes(border[None])[0], value)
         break

@@ -64,9 +64,9 @@ class Lowering:
     def bounds(self, value: ir.Value, layout: Layout) -> tuple[Ints, Ints]:
         """The least and the largest integer of each channel of a computed tensor (C,)."""
         range_ = self.range(value)
-        unit = whole(range_.scale)  # weights that share a factor move in such steps
+        unit, bias = whole(range_.scale), whole(range_.bias)  # a common factor, or border values
         shape = g.shape(value)
-        lo, hi = (np.broadcast_to(q * unit, shape) for q in (range_.lo, range_.hi))
+        lo, hi = (np.broadcast_to(q * unit + bias, shape) for q in (range_.lo, range_.hi))
         rows = (layout.to_stream(q[None]).reshape(-1, layout.channels) for q in (lo, hi))
         return next(rows).min(axis=0), next(rows).max(axis=0)
 
@@ -100,10 +100,10 @@ class Lowering:
         return Wire(port, layer.accumulator_bits, wire.layout, offset + low, ONE)
 
 
-def whole(scale: Real) -> Ints:
-    """A scale of the integer graph, which is an integer."""
-    assert isinstance(scale, Exact) and all(s.denominator == 1 for s in scale.values.ravel())
-    return cast(Ints, scale.values.astype(np.int64))
+def whole(real: Real) -> Ints:
+    """A scale or bias of the integer graph, which consists of integers."""
+    assert isinstance(real, Exact) and all(x.denominator == 1 for x in real.values.ravel())
+    return cast(Ints, real.values.astype(np.int64))
 
 
 def image(wire: Wire, value: ir.Value, node: ir.Node) -> tuple[Wire, tuple[int, int, int]]:

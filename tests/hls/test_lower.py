@@ -7,21 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import Net, annotated, integers
+from lowering import lowered
+from onnx_models import Net, integers
 
 from hls.layers.argmax import ArgMax
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.thresholding import Thresholding
-from hls.lower import Lowered, lower
-from sira import golden
-from sira import graph as g
-from sira.analysis import analyze
-from sira.datatypes import InputSpec
 from sira.errors import SiraError
-from sira.load import prepare
-from sira.scaled import ScaledInt
-from transforms.canonical import to_canonical
-from transforms.thresholds import to_thresholds
 
 INPUT = integers(-8, 7, 0.5)
 RNG = np.random.default_rng(0)
@@ -31,42 +23,10 @@ def weights(k: int, n: int) -> Any:
     return RNG.integers(-7, 8, (k, n)) * 0.25
 
 
-def lowered(net: Net, spec: InputSpec | None = INPUT, *outputs: str) -> Lowered:
-    """Lower the model, and compare every wire with the golden integers of random samples."""
-    model = prepare(annotated(net.proto(*outputs)) if spec else net.proto(*outputs))
-    inputs = {} if spec is None else {"x": spec}
-    canonical = to_canonical(model)
-    integer = to_thresholds(canonical, analyze(canonical, inputs))
-    result = lower(integer, analyze(integer), "test", lambda node, bits: bits)
-    ranges, source = analyze(model, inputs), model.graph.inputs[0]
-    static, shape = ranges.scaled(source), (50, *g.shape(source))
-    if static is None:
-        samples = RNG.normal(0, 3, shape).astype(np.float32)
-    else:
-        samples = golden.decode(static, RNG.integers(static.lo, static.hi + 1, shape))
-    exact = golden.run(model, ranges, {"x": golden.encode(ranges, source, samples)})
-
-    def integers_of(name: str) -> Any:
-        value = exact[name.removesuffix("_integers")]
-        assert isinstance(value, ScaledInt)
-        return value.lo
-
-    start = integers_of(result.input)
-    counts = result.wires[result.input].counts(start)
-    found = result.dataflow.execute({"in": counts})
-    for name, wire in result.wires.items():
-        if name.removesuffix("_integers") not in exact:
-            continue
-        expected = integers_of(name)
-        assert np.array_equal(wire.integers(found[wire.port]).reshape(expected.shape), expected)
-        assert found[wire.port].max() < 2**wire.bits and found[wire.port].min() >= 0
-    return result
-
-
 def test_a_dense_layer_and_its_quantizer() -> None:
     net = Net((1, 6))
     net.quant(net.node("MatMul", "x", net.quant(weights(6, 4), 0.25)), 1.5)
-    result = lowered(net)
+    result = lowered(net, INPUT)
     mac, steps = result.dataflow.layers
     assert isinstance(mac, MatrixVector) and isinstance(steps, Thresholding)
     assert (mac.name, steps.name) == ("MatMul_1", "Quant_2")
@@ -80,7 +40,7 @@ def test_start_values_carry_the_offset_of_the_input() -> None:
     """The smallest accumulator counts as 0, whatever the sign of the weights."""
     net = Net((1, 6))
     net.quant(net.node("MatMul", "x", net.quant(weights(6, 4), 0.25)))
-    mac = lowered(net).dataflow.layers[0]
+    mac = lowered(net, INPUT).dataflow.layers[0]
     assert isinstance(mac, MatrixVector)
     assert mac.start.tolist() == (15 * -np.minimum(mac.weights, 0).sum(axis=1)).tolist()
 
@@ -108,7 +68,7 @@ def test_bipolar_networks_use_one_bit() -> None:
 def test_other_chains(make: Callable[[Net], Any]) -> None:
     net = Net((1, 6))
     make(net)
-    lowered(net)
+    lowered(net, INPUT)
 
 
 def test_several_vectors_a_frame_and_a_reshape_of_their_offsets() -> None:
@@ -133,7 +93,7 @@ def test_decisions(op: str, softmax: bool) -> None:
         net.node("TopK", x, np.array([1]), axis=1, outputs=2)
     else:
         net.node("ArgMax", x, axis=1)
-    result = lowered(net)
+    result = lowered(net, INPUT)
     last = result.dataflow.layers[-1]
     assert isinstance(last, ArgMax) and len(last.scale) == 4
     assert result.host == ("Mul", "Add")
@@ -143,7 +103,7 @@ def test_what_is_left_to_the_host() -> None:
     net = Net((1, 6))
     x = net.node("MatMul", "x", net.quant(weights(6, 4), 0.25))
     net.node("Softmax", net.node("Sigmoid", x), axis=1)
-    result = lowered(net)
+    result = lowered(net, INPUT)
     assert [type(layer) for layer in result.dataflow.layers] == [MatrixVector]
     assert result.host == ("Mul", "Add", "Sigmoid", "Softmax")
 
@@ -154,7 +114,7 @@ def test_nodes_of_one_name_become_different_layers() -> None:
     net.quant(net.node("MatMul", x, net.quant(weights(4, 2), 0.25)))
     for node in net.nodes:
         node.name = "layer"
-    names = [layer.name for layer in lowered(net).dataflow.layers]
+    names = [layer.name for layer in lowered(net, INPUT).dataflow.layers]
     assert len(set(names)) == 4
 
 
@@ -169,7 +129,7 @@ def test_what_has_no_hardware(make: Callable[[Net], Any], message: str) -> None:
     net = Net((1, 6))
     make(net)
     with pytest.raises(SiraError, match=message) as caught:
-        lowered(net)
+        lowered(net, INPUT)
     assert "\n" not in str(caught.value)
 
 

@@ -1,0 +1,194 @@
+"""Lowering of convolutional networks: every tensor in hardware equals exact arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from lowering import lowered
+from onnx_models import Net, integers
+
+from hls.layers import (
+    Concat,
+    DepthwiseVector,
+    Elementwise,
+    Fork,
+    GlobalPooling,
+    MatrixVector,
+    Pooling,
+    Slice,
+    SlidingWindow,
+)
+from sira.datatypes import InputSpec
+from sira.errors import SiraError
+
+RNG = np.random.default_rng(1)
+PIXELS = integers(0, 7, 0.5)
+SIGNED = integers(-4, 3, 0.5)
+
+
+def weights(net: Net, *shape: int, scale: float = 0.25) -> str:
+    return net.quant(RNG.integers(-7, 8, shape) * scale, scale)
+
+
+def kinds(result: Any) -> list[type]:
+    return [type(layer) for layer in result.dataflow.layers]
+
+
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "plain": ((1, 3, 6, 5), (4, 3, 3, 3), {}),
+    "padded": ((1, 3, 6, 5), (4, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "asymmetric": ((1, 2, 6, 5), (3, 2, 3, 2), {"pads": [0, 1, 2, 0], "strides": [2, 1]}),
+    "same": ((1, 2, 7, 5), (3, 2, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    "dilated": ((1, 2, 8, 8), (3, 2, 3, 3), {"dilations": [2, 3], "pads": [1, 2, 1, 2]}),
+    "pointwise": ((1, 4, 3, 3), (5, 4, 1, 1), {}),
+    "pointwise, strided": ((1, 4, 5, 6), (5, 4, 1, 1), {"strides": [2, 3]}),
+    "pointwise, padded": ((1, 4, 3, 3), (5, 4, 1, 1), {"pads": [1, 0, 0, 1]}),
+    "whole image": ((1, 4, 3, 5), (2, 4, 3, 5), {}),
+    "depthwise": ((1, 4, 5, 5), (4, 1, 3, 3), {"group": 4, "pads": [1, 1, 1, 1]}),
+    "multiplied": ((1, 3, 5, 5), (6, 1, 3, 3), {"group": 3}),
+    "grouped": ((1, 6, 5, 5), (4, 3, 3, 3), {"group": 2, "pads": [1, 1, 1, 1]}),
+    "line": ((1, 3, 9), (4, 3, 3), {"pads": [1, 1]}),
+    "line, strided": ((1, 3, 9), (4, 3, 4), {"strides": [2], "dilations": [2]}),
+    "larger than the image": ((1, 2, 2, 2), (3, 2, 5, 5), {"pads": [2, 2, 2, 2]}),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("spec", [PIXELS, SIGNED], ids=["unsigned", "signed"])
+def test_convolutions(name: str, spec: InputSpec) -> None:
+    shape, kernel, attributes = CONVOLUTIONS[name]
+    net = Net(shape)
+    net.quant(net.node("Conv", "x", weights(net, *kernel), **attributes), 2.0)
+    lowered(net, spec)
+
+
+@pytest.mark.parametrize("name", ["padded", "asymmetric", "dilated", "depthwise", "grouped"])
+@pytest.mark.parametrize("bias", [Fraction(-7, 3), Fraction(5, 2), Fraction(10)])
+def test_padding_that_is_no_integer_of_the_input(name: str, bias: Fraction) -> None:
+    """Start values for each border class: 0 lies between the integers, or beyond them."""
+    shape, kernel, attributes = CONVOLUTIONS[name]
+    net = Net(shape)
+    net.quant(net.node("Conv", "x", weights(net, *kernel), **attributes), 2.0)
+    spec = InputSpec(PIXELS.datatype, PIXELS.scale, (bias,))
+    result = lowered(net, spec)
+    (mac,) = (la for la in result.dataflow.layers if isinstance(la, MatrixVector | DepthwiseVector))
+    assert mac.start.ndim == 2 and len(mac.start) > 1
+
+
+def test_layers_that_a_convolution_becomes() -> None:
+    expected = {
+        "plain": [SlidingWindow, MatrixVector],
+        "pointwise": [MatrixVector],
+        "pointwise, strided": [Slice, MatrixVector],
+        "whole image": [MatrixVector],
+        "depthwise": [SlidingWindow, DepthwiseVector],
+        "grouped": [SlidingWindow, MatrixVector],
+    }
+    for name, layers in expected.items():
+        shape, kernel, attributes = CONVOLUTIONS[name]
+        net = Net(shape)
+        net.quant(net.node("Conv", "x", weights(net, *kernel), **attributes), 2.0)
+        assert kinds(lowered(net, PIXELS))[:-1] == layers, name
+
+
+@pytest.mark.parametrize("make, layer", [
+    (lambda n, x: n.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), Pooling),
+    (lambda n, x: n.node("MaxPool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), Pooling),
+    (lambda n, x: n.node("MaxPool", x, kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1), Pooling),
+    (lambda n, x: n.node("MaxPool", x, kernel_shape=[6, 6]), GlobalPooling),
+    (lambda n, x: n.node("GlobalMaxPool", x), GlobalPooling),
+    (lambda n, x: n.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), Pooling),
+    (lambda n, x: n.node("GlobalAveragePool", x), GlobalPooling),
+])  # fmt: skip
+@pytest.mark.parametrize("channels_differ", [False, True])
+def test_pools(make: Callable[[Net, str], str], layer: type, channels_differ: bool) -> None:
+    net = Net((1, 4, 6, 6))
+    x = net.node("Conv", "x", weights(net, 4, 4, 1, 1))
+    scale = np.reshape([0.5, 1.0, 0.75, 2.0], (1, 4, 1, 1)) if channels_differ else 1.0
+    net.quant(make(net, net.quant(x, scale)), 0.75, bits=6)
+    assert layer in kinds(lowered(net, SIGNED))
+
+
+@pytest.mark.parametrize("left, right", [(1.0, 1.0), (1.0, 0.5), (0.75, 0.5)])
+def test_residual_sums(left: float, right: float) -> None:
+    """Branches with different scales and different offsets, and the input used twice."""
+    net = Net((1, 3, 4, 4))
+    first = net.quant(net.node("Conv", "x", weights(net, 3, 3, 3, 3), pads=[1, 1, 1, 1]), left)
+    second = net.quant(net.node("Conv", first, weights(net, 3, 3, 1, 1)), right, signed=0)
+    net.quant(net.node("Add", second, first), 1.0, bits=5)
+    result = lowered(net, SIGNED)
+    assert Elementwise in kinds(result) and Fork in kinds(result)
+
+
+def test_concatenation_of_branches_with_different_ranges() -> None:
+    net = Net((1, 3, 4, 4))
+    first = net.quant(net.node("Conv", "x", weights(net, 2, 3, 1, 1)), 1.0)
+    second = net.quant(net.node("Conv", "x", weights(net, 3, 3, 1, 1)), 1.0, bits=2, signed=0)
+    joined = net.node("Concat", first, second, axis=1)
+    net.quant(net.node("Conv", joined, weights(net, 4, 5, 3, 3)), 2.0)
+    assert Concat in kinds(lowered(net, SIGNED))
+
+
+REARRANGED: dict[str, Callable[[Net, str], str]] = {
+    "channels": lambda n, x: n.node(
+        "Slice", x, np.array([1]), np.array([3]), np.array([1]), np.array([1])),
+    "crop": lambda n, x: n.node("Slice", x, np.array([1, 2]), np.array([5, 6]), np.array([2, 3])),
+    "steps": lambda n, x: n.node(
+        "Slice", x, np.array([1, 0]), np.array([6, 6]), np.array([2, 3]), np.array([2, 3])),
+    "depth to space": lambda n, x: n.node("DepthToSpace", x, blocksize=2),
+    "depth to space, columns first": lambda n, x: n.node(
+        "DepthToSpace", x, blocksize=2, mode="CRD"),
+    "space to depth": lambda n, x: n.node("SpaceToDepth", x, blocksize=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REARRANGED)
+def test_rearrangements(name: str) -> None:
+    net = Net((1, 3, 6, 6), opset=13)
+    x = net.quant(net.node("Conv", "x", weights(net, 4, 3, 1, 1)), 1.0)
+    x = REARRANGED[name](net, x)
+    channels = {"channels": 2, "depth to space": 1, "space to depth": 16}.get(name.split(",")[0], 4)
+    net.quant(net.node("Conv", x, weights(net, 5, channels, 1, 1)), 2.0)
+    lowered(net, SIGNED)
+
+
+@pytest.mark.parametrize("shrink", [False, True])
+def test_flatten_in_front_of_a_dense_layer(shrink: bool) -> None:
+    net = Net((1, 2, 3, 4))
+    x = net.quant(net.node("Conv", "x", weights(net, 3, 2, 1, 1)), 1.0)
+    net.quant(net.node("MatMul", net.node("Flatten", x), weights(net, 36, 5)), 2.0)
+    lowered(net, SIGNED, shrink=shrink)
+
+
+def test_channels_last_input() -> None:
+    net = Net((1, 4, 5, 3))
+    x = net.node("Transpose", "x", perm=[0, 3, 1, 2])
+    x = net.quant(net.node("Conv", x, weights(net, 4, 3, 3, 3)), 2.0)
+    net.node("Transpose", x, perm=[0, 2, 3, 1])
+    result = lowered(net, SIGNED)
+    assert result.wires[result.input].layout.order == (0, 1, 2, 3)
+    assert kinds(result)[0] is SlidingWindow
+
+
+def test_several_outputs() -> None:
+    net = Net((1, 3, 4, 4))
+    first = net.quant(net.node("Conv", "x", weights(net, 2, 3, 1, 1)), 1.0)
+    second = net.quant(net.node("Conv", first, weights(net, 4, 2, 3, 3)), 1.0)
+    result = lowered(net, SIGNED, first, second)
+    assert len(result.outputs) == 2 and set(result.outputs) == set(result.dataflow.outputs)
+
+
+def test_all_that_has_no_hardware_is_named_at_once() -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.quant(net.node("Conv", "x", weights(net, 2, 3, 1, 1)), 1.0)
+    a = net.node("Resize", x, None, np.array([1, 1, 1.5, 1.5], np.float32), mode="nearest")
+    b = net.node("Concat", x, x, axis=2)
+    a = net.quant(net.node("Conv", a, weights(net, 2, 2, 3, 3)), 1.0)
+    b = net.quant(net.node("Conv", b, weights(net, 2, 2, 3, 3)), 1.0)
+    with pytest.raises(SiraError, match=r"Resize_\d.*Concat_\d.*only channels can be concat") as e:
+        lowered(net, SIGNED, a, b)
+    assert "\n" not in str(e.value)
