@@ -85,7 +85,9 @@ class Oracle:
         self.constants: Mapping[str, Value] = _fold(model.graph, constant, float32, self._opsets)
         self._float32 = _folded(model, constant, float32)
         self._whole = _evaluator(self._nodes, self._opsets)
-        self._tails: dict[tuple[str, str], tuple[list[onnx.NodeProto], ReferenceEvaluator]] = {}
+        self._tails: dict[
+            tuple[tuple[str, ...], str], tuple[list[onnx.NodeProto], ReferenceEvaluator]
+        ] = {}
         outputs = [name for node in self._nodes for name in node.output if name]
         self.dynamic: tuple[str, ...] = (self.input_name, *outputs)
 
@@ -109,23 +111,30 @@ class Oracle:
         ``values`` is (points, *shape of source), the result (points, *shape of target). Points
         run together where every op in between acts on each element or channel by itself.
         """
-        points = np.asarray(values, np.float64)
-        if source == target:
-            return points
-        if (source, target) not in self._tails:
-            nodes = self._between(source, target)
-            self._tails[source, target] = nodes, _evaluator(nodes, self._opsets)
-        nodes, evaluator = self._tails[source, target]
-        rank = points.ndim - 1
+        return self.run_between({source: values}, target)
 
-        def evaluate(value: Floats) -> Floats:
-            result = _evaluate(evaluator, {**self.constants, source: value})[target]
+    def run_between(self, values: Mapping[str, ArrayLike], target: str) -> Floats:
+        """The same for a target that is a function of several tensors of one rank."""
+        points = {name: np.asarray(given, np.float64) for name, given in values.items()}
+        sources = tuple(points)
+        if target in points:
+            return points[target]
+        if (sources, target) not in self._tails:
+            nodes = self._between(sources, target)
+            self._tails[sources, target] = nodes, _evaluator(nodes, self._opsets)
+        nodes, evaluator = self._tails[sources, target]
+        ranks = {given.ndim - 1 for given in points.values()}
+
+        def evaluate(at: Mapping[str, Floats]) -> Floats:
+            result = _evaluate(evaluator, {**self.constants, **at})[target]
             return result.astype(np.float64)
 
-        together = all(batches(node, rank, self.constants) for node in nodes)
-        if together and rank >= 1 and points.shape[1] == 1:
-            return evaluate(points.reshape(len(points), *points.shape[2:]))[:, None]
-        return np.stack([evaluate(point) for point in points])
+        rank = min(ranks)
+        together = all(batches(node, rank, self.constants) for node in nodes) and len(ranks) == 1
+        if together and rank >= 1 and all(given.shape[1] == 1 for given in points.values()):
+            return evaluate({name: given[:, 0] for name, given in points.items()})[:, None]
+        each = zip(*points.values(), strict=True)
+        return np.stack([evaluate(dict(zip(sources, point, strict=True))) for point in each])
 
     def run_float32(
         self, x: ArrayLike, names: Iterable[str] | None = None
@@ -159,20 +168,21 @@ class Oracle:
         samples = np.asarray(x, dtype)
         return samples.reshape(len(samples), *self.input_shape)
 
-    def _between(self, source: str, target: str) -> list[onnx.NodeProto]:
-        """The nodes that make ``target`` from ``source`` and constants, in order."""
-        needed, nodes = {target}, list[onnx.NodeProto]()
+    def _between(self, sources: tuple[str, ...], target: str) -> list[onnx.NodeProto]:
+        """The nodes that make ``target`` from ``sources`` and constants, in order."""
+        needed, nodes, given = {target}, list[onnx.NodeProto](), set(sources)
         for node in reversed(self._nodes):
-            if needed.intersection(node.output) and source not in node.output:
+            if needed.intersection(node.output) and not given.intersection(node.output):
                 nodes.insert(0, node)
                 needed.update(name for name in node.input if name)
         made = {name for node in nodes for name in node.output}
-        others = sorted(needed - made - {source} - self.constants.keys())
-        if others or source not in needed:
+        others = sorted(needed - made - given - self.constants.keys())
+        if others or not given <= needed:
+            expected = " and ".join(sources)
             raise SiraError(
-                f"{target} is not a function of {source} alone",
+                f"{target} is not a function of {expected} alone",
                 where=target,
-                expected=f"{source} and constants",
+                expected=f"{expected} and constants",
                 found=", ".join(others) or "constants only",
             )
         return nodes

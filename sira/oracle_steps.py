@@ -7,7 +7,7 @@ chosen integers, on both sides of every step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,13 @@ class Steps:
         return np.concatenate(parts)
 
     def _execute(self, oracle: Oracle, q: Ints) -> Ints:
-        reals = golden.decode(ScaledInt(q, q, self.source.scale, self.source.bias), q)
-        found = oracle.run_tail(g.name(self.start), g.name(self.sink), self.placed(reals))
+        reals = self.placed(self.reals(q))
+        found = oracle.run_tail(g.name(self.start), g.name(self.sink), reals)
         return nearest(self.taken(found), self.target)
+
+    def reals(self, q: Ints) -> NDArray[np.float64]:
+        """The real numbers of integers ``q`` (P, C, K) at the source."""
+        return golden.decode(ScaledInt(q, q, self.source.scale, self.source.bias), q)
 
     def placed(self, values: NDArray[Any]) -> NDArray[Any]:
         """(P, C, K) as (P, *shape of the tensor), but with only K positions, along one axis."""
@@ -86,6 +90,12 @@ class Steps:
     def arranged(self, a: Ints) -> Ints:
         """An array that broadcasts to the source's tensor as (C or 1, K or 1)."""
         return _at(_by_channel(a, g.shape(self.start), self.axis), self.places)
+
+    def widest(self) -> Steps:
+        """With one place for all, where no more than the bounds differ between them."""
+        lo, hi = self.lo.min(axis=1, keepdims=True), self.hi.max(axis=1, keepdims=True)
+        source, target = (r.map(lambda a: a[:, :1]) for r in (self.source, self.target))
+        return replace(self, places=self.places[:1], lo=lo, hi=hi, source=source, target=target)
 
     @property
     def _places_axis(self) -> int:

@@ -7,13 +7,14 @@ a stage. The original's integers are golden (`sira.golden`).
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
-from sira.against_oracle import flat
+from sira.against_oracle import flat, nearest
 from sira.analysis import Ranges
 from sira.checks import Check, compare
 from sira.exact import Exact
@@ -21,6 +22,9 @@ from sira.oracle import Oracle
 from sira.oracle_steps import integer_start, points_around, steps_between
 from sira.scaled import Ints, ScaledInt, Value
 from transforms.constant_channels import kept_channels, shift_of
+
+_PAIRS = 2**18
+"""About how many pairs of integers are checked behind a sum of two that has none itself."""
 
 _NO_INTEGER = np.iinfo(np.int64).min
 
@@ -126,12 +130,15 @@ def _check_node(
     thresholds = g.array(node.inputs[1])
     assert counted is not None and thresholds is not None
     sink = values[original_name(g.name(result), values)]
+    layout = g.attribute(node, "data_layout", "")
+    axis = layout.index("C") if layout else min(1, len(g.shape(result)) - 1)
     source, factor, offset = _affine(counted, values)
+    if (terms := _terms(source, values, ranges)) is not None:
+        plane = _Plane(*terms, factor, offset, axis)
+        return _check_plane(node, plane, sink, executed, ranges, oracle)
     start = values.get(original_name(g.name(source), values))
     if start is None or ranges.scaled(start) is None:  # only the canonical form has this tensor
         start = integer_start(sink, ranges)
-    layout = g.attribute(node, "data_layout", "")
-    axis = layout.index("C") if layout else min(1, len(g.shape(result)) - 1)
     steps = steps_between(start, sink, axis, ranges, (factor, offset))
     kept, shift = kept_channels(source), shift_of(source)[:, None]
     channels = np.arange(steps.channels) if kept is None else kept
@@ -144,13 +151,92 @@ def _check_node(
     q = (a * points + b).astype(np.float64)
     counts = executed.run_tail(g.name(counted), g.name(result), steps.placed(q))
     found = _whole(steps.taken(counts)) + shift_of(result)[:, None]
-    check = compare(
-        f"thresholds of {g.label(node)} against float64",
-        found.reshape(len(points), -1),
-        wanted.reshape(len(points), -1),
-        oracle=True,
+    return _compared(node, found, wanted), reachable
+
+
+def _compared(node: ir.Node, found: Ints, wanted: Ints) -> Check:
+    name = f"thresholds of {g.label(node)} against float64"
+    rows = len(found), -1
+    return compare(name, found.reshape(rows), wanted.reshape(rows), oracle=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    """One operand of a sum: ``factor`` times the integers of ``value``, plus ``offset``."""
+
+    value: ir.Value
+    factor: Ints
+    offset: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """What is counted: ``factor`` times the sum of two operands, plus ``offset``."""
+
+    one: _Term
+    two: _Term
+    factor: Ints
+    offset: Ints
+    axis: int
+
+
+def _terms(
+    source: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges
+) -> tuple[_Term, _Term] | None:
+    """The operands of a sum that has integers in this model but none in the original."""
+    node = source.producer()
+    known = values.get(original_name(g.name(source), values))
+    if known is not None or node is None or node.op_type != "Add":
+        return None
+    operands = g.dynamic_inputs(node)
+    if len(operands) != 2:
+        return None
+    terms = []
+    for operand in operands:
+        value, factor, offset = _affine(operand, values)
+        original = values.get(original_name(g.name(value), values))
+        if original is None or ranges.scaled(original) is None:
+            return None
+        terms.append(_Term(original, factor, offset))
+    return terms[0], terms[1]
+
+
+def _check_plane(
+    node: ir.Node, plane: _Plane, sink: ir.Value, executed: Oracle, ranges: Ranges, oracle: Oracle
+) -> tuple[Check, int]:
+    """The steps along the second operand, for each of some values of the first.
+
+    All of them, where they are few.
+    """
+    thresholds = g.array(node.inputs[1])
+    assert thresholds is not None
+    one, two = (
+        steps_between(t.value, sink, plane.axis, ranges, (t.factor, t.offset, plane.offset))
+        for t in (plane.one, plane.two)
     )
-    return check, reachable
+    one, two = one.widest(), two.widest()
+    a, b = one.arranged(plane.factor), one.arranged(plane.offset)
+    a1, a2 = a * one.arranged(plane.one.factor), a * two.arranged(plane.two.factor)
+    b = b + a * (one.arranged(plane.one.offset) + two.arranged(plane.two.offset))
+    full = np.broadcast_shapes(*(x.shape for x in (one.lo, two.lo, a1, a2, b)))
+    lo, hi = (np.broadcast_to(x, full) for x in (two.lo, two.hi))
+    span, size = int((one.hi - one.lo).max()), 2 * thresholds.shape[1] * full[0]
+    lines = np.linspace(0, span, min(span + 1, max(_PAIRS // size, 3))).astype(np.int64)
+    pairs, reached = [], np.zeros((), bool)
+    for line in np.unique(lines):
+        p1 = np.minimum(one.lo + line, one.hi)
+        steps = _far_sides(thresholds.astype(np.int64), a2, b + a1 * p1)
+        p2, _ = points_around(np.broadcast_to(steps, (*full, steps.shape[-1])), lo, hi)
+        reached = reached | ((steps > lo[..., None]) & (steps <= hi[..., None]))
+        pairs.append((np.broadcast_to(p1, p2.shape), p2))
+    q1, q2 = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    reals = {g.name(s.start): s.placed(s.reals(q)) for s, q in ((one, q1), (two, q2))}
+    wanted = nearest(two.taken(oracle.run_between(reals, g.name(sink))), two.target)
+    counted, result = node.inputs[0], node.outputs[0]
+    assert counted is not None
+    q = (a1 * q1 + a2 * q2 + b).astype(np.float64)
+    found = _whole(two.taken(executed.run_tail(g.name(counted), g.name(result), two.placed(q))))
+    return _compared(node, found, np.broadcast_to(wanted, found.shape)), int(reached.sum())
 
 
 def _affine(value: ir.Value, known: Container[str]) -> tuple[ir.Value, Ints, Ints]:

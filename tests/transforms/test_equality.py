@@ -12,12 +12,13 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnx_models import point
+from onnx_models import Net, integers, point
 from residual_net import residual_network
 
 from sira import golden
 from sira import graph as g
 from sira.checks import Check
+from sira.datatypes import InputSpec
 from sira.driver_front import Front, transform
 from sira.oracle import Oracle
 from sira.scaled import Value
@@ -149,3 +150,46 @@ def test_a_file_that_means_something_else(case: Case) -> None:
         found += any(check.mismatches for check in checks)
         assert all(check.oracle for check in checks)
     assert found >= 5
+
+
+def plane() -> tuple[Net, InputSpec]:
+    """A sum of two integers whose scales are in no ratio of small ones."""
+    random = np.random.default_rng(4)
+    net = Net((1, 2, 3, 3))
+    left = net.node("Conv", "x", net.quant(random.integers(-3, 4, (3, 2, 1, 1)), 1.0, 3))
+    left = net.quant(left, [[[[0.75]], [[0.8]], [[0.9]]]], 4, output="left")
+    right = net.node("Conv", "x", net.quant(random.integers(-3, 4, (3, 2, 1, 1)), 1.0, 3))
+    right = net.quant(right, np.float32(np.pi / 4), 4, output="right")
+    net.quant(net.node("Add", left, right), 1.1, 4, output="sum")
+    return net, integers(0, 7)
+
+
+def test_sums_of_unrelated_scales() -> None:
+    net, spec = plane()
+    proto = net.proto()
+    front = transform(proto, {"x": spec})
+    file, oracle = ir.to_proto(front.integer), Oracle(proto)
+
+    def steps(file: onnx.ModelProto, oracle: Oracle = oracle) -> list[Check]:
+        stage = ir.from_proto(file)
+        return check_steps(stage, Oracle(file), front.loaded, front.loaded_ranges, oracle)[0]
+
+    checks, reachable = check_steps(
+        front.integer, Oracle(file), front.loaded, front.loaded_ranges, oracle
+    )
+    assert len(checks) == 3 and not any(check.mismatches for check in checks)
+    sides = [front.loaded_ranges.scaled(name) for name in ("left", "right")]
+    spans = [int((side.hi - side.lo).max()) + 1 for side in sides if side is not None]
+    assert checks[-1].compared == 3 * spans[0] * spans[1] > 300, "all pairs"
+    arrays = constants(file)
+    (name,) = (n for n in arrays if n.startswith("sum") and n.endswith("_thresholds"))
+    assert reachable > 30
+    for index in list(np.ndindex(arrays[name].shape))[::4]:
+        # The next sum that is attained may be several away.
+        assert differences(steps(changed(file, name, index, 12))), index
+    for name in arrays:
+        if name.endswith("_multiple"):
+            assert differences(steps(changed(file, name, (0,) * arrays[name].ndim, 9)))
+    other = plane()[0]
+    other.nodes[-1].input[1] = other.constant(1.2)
+    assert differences(steps(file, Oracle(other.proto())))
