@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.interval import Interval
 from sira.int64 import integer_matmul
+from sira.interval import Interval
 from sira.scaled import ScaledInt, rebase
 
 NUMBERS = st.fractions(min_value=-50, max_value=50, max_denominator=16)
