@@ -168,25 +168,35 @@ class DepthwiseVector:
         """LUT: products and accumulators of the lanes, weights, start values and control.
 
         FF: the registers of weights, inputs, products, start values and accumulators.
+
+        Constants chosen on the Yosys counts of the depthwise layers of
+        tests/benchmarks/fit_estimates.py.
         """
         bits = code_bits(self.product, self.weights)
         words = len(self._weight_words(self.weights))
         lane_lut, lane_ff = self._lane_cost(self.product)
+        if words == 1:
+            lane_lut //= 2
         weight_lut, bram = rom_cost(words, self.pe * bits)
-        lut = self.pe * (lane_lut + self.accumulator_bits) + weight_lut + 20
-        ff = self.pe * (lane_ff + self.accumulator_bits + self.input_bits) + 30
+        counters = [(n - 1).bit_length() for n in (self.positions, self.blocks, words)]
+        lut = self.pe * (lane_lut + self.accumulator_bits) + weight_lut + sum(counters) + 4
+        ff = self.pe * (lane_ff + self.accumulator_bits + self.input_bits)
+        ff += counters[0] + 2 * counters[1] + 2 * counters[2] + 3 * self._stages() + 4
         if words > 1 and not bram:  # a block RAM has the register inside
             ff += self.pe * bits
         start = self._start(0).estimate(self.pe, self.accumulator_bits)
         return Resources(lut=lut, ff=ff, bram18=bram) + start
 
     def _lane_cost(self, product: Product) -> tuple[int, int]:
-        """LUTs and FFs of one lane's product: a tree over its rows, the first adders with them."""
+        """LUTs and FFs of one lane's product: a tree over its rows.
+
+        Of the two rows that a first adder takes, one is formed in LUTs of its own.
+        """
         nodes, bits = product_rows(product, self.weights, self.input_bits)
         step = 2 if product is Product.DIGITS else 1
         if nodes == 1:
             return bits, bits
-        lut, ff = 0, 0
+        lut, ff = nodes // 2 * bits, 0
         while nodes > 1:
             lut += nodes // 2 * (bits + 1)
             bits = min(bits + step + 1, self.accumulator_bits)

@@ -56,6 +56,14 @@ def rom_cost(words: int, bits: int) -> tuple[int, int]:
     return (bits * -(-words // 64) if words > 1 else 0), 0
 
 
+def distinct_columns(words: int, bits: int) -> int:
+    """Bits of a memory's word that are not alike in all words, where its contents are random.
+
+    Synthesis builds columns that are alike once, with one register.
+    """
+    return bits if words > 16 else round(2**words * (1 - (1 - 2.0**-words) ** bits))
+
+
 def ram_cost(words: int, bits: int) -> tuple[int, int]:
     """LUTs and 18 kbit block RAMs of a memory with one write port, read into a register.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from hls.dataflow import Ints, Memory, Resources
 from hls.layers.cpp_constants import sized
-from hls.layers.memories import pack_words, rom_cost
+from hls.layers.memories import distinct_columns, pack_words, rom_cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +95,17 @@ class StartValues:
         """A memory with its register, and the counters and memories of the classes."""
         compact = self.compact()
         rows, columns = compact.counts
-        words = self.values.shape[1] // pe
-        if words * rows * columns == 1:
+        words = rows * columns * self.values.shape[1] // pe
+        if words == 1:
             return Resources()
-        lut, bram = rom_cost(words * rows * columns, pe * bits)
-        total = Resources(lut, 0 if bram else pe * bits, 0, bram)
+        width = distinct_columns(words, pe * bits)
+        lut, bram = rom_cost(words, width)
+        total = Resources(lut, 0 if bram else width, 0, bram)
         for count, line in ((rows, compact.rows), (columns, compact.columns)):
             if count > 1:
-                position, width = (len(line) - 1).bit_length(), (count - 1).bit_length()
-                memory = width * -(-len(line) // 64)
-                total += Resources(lut=memory + 2 * position, ff=position + width)
+                position, code = (len(line) - 1).bit_length(), (count - 1).bit_length()
+                memory = code * -(-len(line) // 64)
+                total += Resources(lut=memory + 2 * position, ff=position + code)
         return total
 
     def kernel(self, pe: int) -> Mapping[str, tuple[str, Ints]]:

@@ -19,6 +19,8 @@ from rich.table import Table
 
 from hls.dataflow import Layer
 from hls.layers.argmax import ArgMax
+from hls.layers.depthwise_vector import DepthwiseVector
+from hls.layers.global_pooling import GlobalPooling
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.thresholding import Thresholding
 from hls.layers.width_converter import WidthConverter
@@ -53,6 +55,29 @@ MATRICES = (
     ("int8", 8, 32, 32, 4, 8),
     ("int8", 8, 10, 64, 1, 16),
     ("int8", 2, 32, 64, 2, 16),
+)
+
+# (weights' lowest and highest value, input bits, accumulator bits, C, K, PE, rows of an image with
+# border classes, 0 for one start value)
+DEPTHWISE = (
+    (-8, 7, 4, 11, 32, 9, 2, 0),
+    (-8, 7, 4, 11, 32, 9, 8, 0),
+    (-8, 7, 4, 11, 8, 9, 8, 0),
+    (-128, 127, 8, 19, 32, 9, 2, 0),
+    (-128, 127, 1, 11, 32, 9, 2, 0),
+    (-1, 1, 3, 7, 32, 9, 4, 0),
+    (1, 1, 4, 8, 32, 9, 4, 0),
+    (-8, 7, 4, 11, 32, 9, 2, 32),
+    (-8, 7, 4, 11, 32, 9, 2, 112),
+)
+
+# (operation, channels, positions, input bits, lanes)
+GLOBAL_POOLINGS = (
+    ("sum", 64, 49, 4, 4),
+    ("max", 64, 49, 4, 4),
+    ("sum", 1024, 49, 4, 8),
+    ("sum", 1024, 49, 4, 1),
+    ("sum", 8, 49, 4, 8),
 )
 
 # (output bits or number of thresholds, input bits, channels, PE, one row of thresholds for all)
@@ -103,6 +128,20 @@ def layers() -> Iterator[Layer]:
         start = random.integers(0, 1 << accumulator, n)
         name = f"matrix {kind} x {bits} bit, {n} x {k}, PE {pe}, SIMD {simd}"
         yield MatrixVector(name, weights, start, bits, accumulator, pe, simd)
+    for low, high, bits, accumulator, channels, k, pe, rows in DEPTHWISE:
+        random = np.random.default_rng(channels + k)
+        weights = random.integers(low, high + 1, (channels, k))
+        classes = (0, *[1] * (rows - 2), 2) if rows else ()
+        start = random.integers(0, 1 << accumulator, (9, channels) if rows else channels)
+        border = f", {rows} rows with a border" if rows else ""
+        name = f"depthwise {low} to {high} x {bits} bit, {channels} x {k}, PE {pe}{border}"
+        vectors = rows * rows or 1
+        yield DepthwiseVector(
+            name, weights, start, bits, accumulator, pe, vectors, classes, classes
+        )
+    for operation, channels, positions, bits, lanes in GLOBAL_POOLINGS:
+        name = f"global {operation} {bits} bit, {channels} x {positions}, {lanes} lanes"
+        yield GlobalPooling(name, operation, channels, positions, bits, lanes)
     for count, bits, channels, pe, shared in THRESHOLDS:
         random = np.random.default_rng(count)
         rows = 1 if shared else channels
