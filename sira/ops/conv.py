@@ -118,10 +118,14 @@ class IntegerConv:
         return None if self.whole is None else -np.broadcast_to(self.whole, (self.conv.channels,))
 
 
-def integer_conv(x: ScaledInt, weights: Constant, groups: int, window: Window) -> IntegerConv | str:
+def window_of(node: ir.Node, weights: Constant) -> Window:
+    """The window of a Conv or ConvTranspose node."""
+    return convolution_of(node, weights).window
+
+
+def integer_conv(x: ScaledInt, conv: Convolution) -> IntegerConv | str:
     """The convolution on integers, or the reason why there is none."""
-    conv = Convolution(weights, groups, window)
-    w = integer_weights(weights)
+    w = integer_weights(conv.weights)
     if isinstance(w, str):
         return w
     scale, bias = (_per_channel(v, conv) for v in (x.scale, x.bias))
@@ -133,12 +137,16 @@ def integer_conv(x: ScaledInt, weights: Constant, groups: int, window: Window) -
     if isinstance(mac, str):
         return mac
     offset = divide(bias, scale)
-    return IntegerConv(conv, mac, offset, whole_numbers(offset) if window.padded else None)
+    return IntegerConv(conv, mac, offset, whole_numbers(offset) if conv.window.padded else None)
 
 
-def window_of(node: ir.Node, weights: Constant) -> Window:
-    """The window of a Conv node with weights (O, I, *kernel)."""
-    return convolution_window(node, _size(node), weights.real_shape[2:])
+def convolution_of(node: ir.Node, weights: Constant) -> Convolution:
+    """What a Conv or ConvTranspose node with these weights computes."""
+    groups, kernel = _groups(node), weights.real_shape[2:]
+    if node.op_type == "ConvTranspose":
+        window = transposed_window(node, _size(node), kernel)
+        return Convolution(_outputs_first(weights, groups), groups, window)
+    return Convolution(weights, groups, convolution_window(node, _size(node), kernel))
 
 
 def _size(node: ir.Node) -> Shape:
@@ -176,7 +184,7 @@ def _masks(low: Array, high: Array, conv: Convolution) -> NDArray[np.bool_]:
 def _convolve(node: ir.Node, x: Value, conv: Convolution) -> Value:
     where = g.describe(node)
     if isinstance(x, ScaledInt):
-        integer = integer_conv(x, conv.weights, conv.groups, conv.window)
+        integer = integer_conv(x, conv)
         if isinstance(integer, IntegerConv):
             return _integer_sums(x, integer, where)
         reason = f"{where}: {integer}"
@@ -235,14 +243,7 @@ def _full(a: Array, conv: Convolution) -> Array:
 
 def _conv(node: ir.Node, args: Args) -> list[Arg]:
     x, weights, bias = _operands(node, args)
-    conv = Convolution(weights, _groups(node), window_of(node, weights))
-    return [_plus(_convolve(node, x, conv), bias, conv)]
-
-
-def _conv_transpose(node: ir.Node, args: Args) -> list[Arg]:
-    x, weights, bias = _operands(node, args)
-    window = transposed_window(node, _size(node), weights.real_shape[2:])
-    conv = Convolution(_outputs_first(weights, _groups(node)), _groups(node), window)
+    conv = convolution_of(node, weights)
     return [_plus(_convolve(node, x, conv), bias, conv)]
 
 
@@ -308,4 +309,4 @@ def _no_fit(node: ir.Node, expected: str, x: Shape, w: Shape) -> SiraError:
 
 
 register("Conv", rule=OpRule("mac", _conv, _conv_shapes))
-register("ConvTranspose", rule=OpRule("mac", _conv_transpose, _transpose_shapes))
+register("ConvTranspose", rule=OpRule("mac", _conv, _transpose_shapes))
