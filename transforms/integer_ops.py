@@ -17,7 +17,7 @@ from sira.analysis import Ranges
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.ops import Constant
-from sira.ops.conv import IntegerConv, integer_conv, window_of
+from sira.ops.conv import IntegerConv, convolution_of, integer_conv
 from sira.scaled import Ints, Real, ScaledInt, divide
 from transforms.builder import weights_type, whole
 
@@ -38,7 +38,7 @@ def build(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value | Non
     range_ = graph.scaled(value)
     inputs = list(dict.fromkeys(g.dynamic_inputs(node)))
     match node.op_type:
-        case "Conv":
+        case "Conv" | "ConvTranspose":
             return _conv(graph, node, value)
         case "Add" if len(inputs) == 2:
             return _sum(graph, node, value, range_)
@@ -110,8 +110,8 @@ def _conv(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     assert x is not None and w is not None
     weights = graph.ranges[w]
     assert isinstance(weights, Constant)
-    groups = int(g.attribute(node, "group", 1))
-    conv = integer_conv(graph.scaled(x), weights, groups, window_of(node, weights))
+    convolution = convolution_of(node, weights)
+    conv, groups = integer_conv(graph.scaled(x), convolution), convolution.groups
     assert isinstance(conv, IntegerConv)
     shifted = conv.zero is not None and bool(conv.zero.any())
     u, sign = (graph.core(x), np.asarray(1)) if shifted else graph.signed_core(x)
@@ -128,11 +128,19 @@ def _conv(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
         shift = whole(-conv.zero.reshape((-1,) + (1,) * (matrix.ndim - 2)))
         u = b.node("Add", [u, b.constant(f"{name}_zero", shift)], f"{name}_shifted", g.shape(x))
     kind = weights_type(matrix, int(matrix.min()), int(matrix.max()))
+    if node.op_type == "ConvTranspose":
+        matrix = _inputs_first(matrix, groups)
     constant = b.constant(f"{name}_weights", whole(matrix), kind)
     return b.node(
-        "Conv", [u, constant], graph.name(value), g.shape(value), name=node.name,
+        node.op_type, [u, constant], graph.name(value), g.shape(value), name=node.name,
         attributes=_attributes(node),
     )  # fmt: skip
+
+
+def _inputs_first(weights: Ints, groups: int) -> Ints:
+    """Weights (O, C / G, *kernel) of Conv as those of ConvTranspose, (C, O / G, *kernel)."""
+    split = weights.reshape(groups, -1, *weights.shape[1:]).swapaxes(1, 2)
+    return split.reshape(-1, *split.shape[2:])
 
 
 def _sum(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt) -> ir.Value:

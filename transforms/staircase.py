@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -40,25 +41,48 @@ class Staircase:
     axis: int
 
 
-def staircase(tail: Tail, ranges: Ranges, source: ScaledInt | None = None) -> Staircase:
-    """The exact steps of a tail over the whole range of its source.
-
-    ``source`` is that range where it is not the one that analysis found for the tensor.
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The steps of each place of a tensor: ``first[c, k]`` is the smallest ``sign[c] * q``, which
+    lies in [lowest[c], highest[c]], at which the quantizer puts out ``base + k + 1`` or more;
+    highest + 1 where it never does.
     """
+
+    first: Ints
+    sign: Ints
+    base: int
+    lowest: Ints
+    highest: Ints
+
+
+def staircase(tail: Tail, ranges: Ranges) -> Staircase:
+    """The exact steps of a tail over the whole range of its source."""
     rank = len(g.shape(tail.source))
-    source = source or ranges.scaled(tail.source)
+    source = ranges.scaled(tail.source)
     assert source is not None
     source = _by_channel(source, rank)
     axis, channels = _channels(tail, ranges, source)
-    column = (channels,) + (1,) * (rank - 1 - axis)
-    lo, hi = (np.broadcast_to(q.reshape(-1), (channels,)) for q in (source.lo, source.hi))
-    sign = np.broadcast_to(_direction(tail, ranges, source, lo, hi, column), (channels,))
+    found = steps_of(tail, ranges, source, (channels,) + (1,) * (rank - 1 - axis))
+    return Staircase(found.first, found.sign, found.base, axis)
+
+
+def steps_of(tail: Tail, ranges: Ranges, source: ScaledInt, places: tuple[int, ...]) -> Steps:
+    """The steps for ``places``, the shape of the last axes along which the tail differs.
+
+    ``source`` is the range at the source, broadcastable to ``places``.
+    """
+    rank, count = len(g.shape(tail.source)), prod(places)
+    lo, hi = (
+        np.broadcast_to(q.reshape(q.shape[-len(places) :]), places).reshape(-1)
+        for q in (source.lo, source.hi)
+    )
+    sign = np.broadcast_to(_direction(tail, ranges, source, lo, hi, places), (count,))
 
     def level(m: Ints) -> Ints:
         """Quantizer outputs (P, C) at the integers ``sign * m``, m of shape (P, C)."""
-        q = (m * sign).reshape((-1,) + (1,) * axis + column)
+        q = (m * sign).reshape((-1,) + (1,) * (rank - len(places)) + places)
         point = ScaledInt(q, q, source.scale, source.bias)
-        return decide(tail, ranges, point).reshape(len(m), channels)
+        return decide(tail, ranges, point).reshape(len(m), count)
 
     first, last = np.where(sign > 0, lo, -hi), np.where(sign > 0, hi, -lo)
     ends = level(np.stack([first, last]))
@@ -72,14 +96,14 @@ def staircase(tail: Tail, ranges: Ranges, source: ScaledInt | None = None) -> St
             remedy="quantize to fewer bits",
         )
     levels = np.arange(base + 1, max(top, base + 1) + 1)[:, None]
-    low = np.broadcast_to(first, (len(levels), channels)).copy()
-    high = np.broadcast_to(last + 1, (len(levels), channels)).copy()
+    low = np.broadcast_to(first, (len(levels), count)).copy()
+    high = np.broadcast_to(last + 1, (len(levels), count)).copy()
     while (low < high).any():  # the smallest m in [low, high] whose level is reached
         middle = low + (high - low) // 2
         reached = level(np.minimum(middle, last)) >= levels
         high = np.where(reached & (low < high), middle, high)
         low = np.where(~reached & (low < high), middle + 1, low)
-    return Staircase(low.T.copy(), sign, base, axis)
+    return Steps(low.T.copy(), sign, base, first, last)
 
 
 def _by_channel(source: ScaledInt, rank: int) -> ScaledInt:

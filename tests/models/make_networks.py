@@ -197,10 +197,151 @@ def skip_concat() -> Maker:
     return net
 
 
+def unequal_residual() -> Maker:
+    """Residual sums whose branches have scales of their own, in no ratio of small integers."""
+    net = Maker((1, 3, 8, 8), seed=4)
+    x = net.block(net.act("x", 8, scale=np.float32(1 / 255)), 6, 4)
+    for width, stride in ((6, 1), (8, 2)):
+        a = net.block(x, width, 4, strides=[stride, stride])
+        a = net.act(net.norm(net.conv(a, width)), 5, signed=1)
+        b = x if stride == 1 else net.norm(net.conv(x, width, kernel=1, strides=[stride, stride]))
+        b = b if stride == 1 else net.act(b, 4, signed=1)
+        x = net.act(net.add("Relu", net.add("Add", a, b)), 4)
+    a = net.norm(net.conv(x, 8))  # no quantizer in front of this sum
+    x = net.act(net.add("Relu", net.add("Add", a, x)), 4)
+    net.classify(net.add("GlobalAveragePool", x), 8, 4)
+    return net
+
+
+def one_dimensional() -> Maker:
+    """Convolutions of a signal: strides, dilation, max pool."""
+    net = Maker((1, 4, 40), seed=5)
+    x = net.act("x", 8, scale=np.float32(1 / 255))
+    x = net.block(x, 8, 4, kernel=5, strides=[2])
+    x = net.block(x, 8, 4, kernel=3, dilations=[2])
+    x = net.add("MaxPool", x, kernel_shape=[2], strides=[2])
+    x = net.block(x, 12, 4, kernel=3)
+    net.classify(net.add("GlobalAveragePool", x), 12, 4)
+    return net
+
+
+def transposed() -> Maker:
+    """An autoencoder: strided convolutions down, transposed ones up; puts out an image."""
+    net = Maker((1, 2, 8, 8), seed=6)
+    x = net.act("x", 8, scale=np.float32(1 / 255))
+    x = net.block(x, 6, 4, strides=[2, 2])
+    x = net.block(x, 8, 4, strides=[2, 2])
+    for width, kernel, extra in ((6, 4, 0), (4, 3, 1)):
+        w = net.weights((net.channels[x], width, kernel, kernel), 4, per_channel=False)
+        x = net.add(
+            "ConvTranspose", x, w, net.rng.normal(0, 0.1, width), channels=width,
+            kernel_shape=[kernel] * 2, strides=[2, 2], pads=[1] * 4, output_padding=[extra] * 2,
+        )  # fmt: skip
+        x = net.act(net.add("Relu", net.norm(x)), 4)
+    net.act(net.conv(x, 2, kernel=1, bias=True), 8, signed=1)
+    return net
+
+
+def normalized() -> Maker:
+    """(x - mean) / std in front of padded convolutions: real zero is no integer of their input."""
+    net = Maker((1, 3, 10, 10), seed=7)
+    x = net.add("Sub", "x", np.float32([0.485, 0.456, 0.406]).reshape(3, 1, 1))
+    x = net.add("Div", x, np.float32(0.226))
+    x = net.block(x, 8, 4, kernel=5, strides=[2, 2])
+    x = net.block(x, 8, 4, depthwise=True)
+    x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    net.classify(x, 72, 4)
+    return net
+
+
+class Qdq(Maker):
+    """A network in QuantizeLinear and DequantizeLinear: 8 bits, odd zero points."""
+
+    def __init__(self, shape: tuple[int, ...], seed: int) -> None:
+        super().__init__(shape, seed)
+        self.scales: dict[str, np.float32] = {}
+
+    def add(self, op: str, *inputs: Any, channels: int | None = None, **attributes: Any) -> str:
+        name = super().add(op, *inputs, channels=channels, **attributes)
+        if op in ("MaxPool", "Flatten"):
+            self.scales[name] = self.scales[inputs[0]]
+        return name
+
+    def act(self, x: str, bits: int = 8, signed: int = 0, scale: Any = None) -> str:
+        """uint8 over the whole range of the values; the zero point is made odd."""
+        v = self.values(x)
+        low, high = min(float(v.min()), 0.0), max(float(v.max()), 0.0)
+        found = float(f"{(high - low) / 253:.2e}")
+        zero = min(max(round(-low / found) | 1, 1), 253)
+        s, z = self.constant(np.float32(found)), self.constant(np.array(zero, np.uint8))
+        name = self.node("DequantizeLinear", self.node("QuantizeLinear", x, s, z), s, z)
+        self.channels[name], self.scales[name] = self.channels[x], np.float32(found)
+        return name
+
+    def stored(self, shape: tuple[int, ...], axis: int = 0) -> tuple[str, NDArray[np.float32]]:
+        """int8 weights with a scale for each output channel, and these scales."""
+        others = tuple(i for i in range(len(shape)) if i != axis)
+        w = self.rng.normal(0, float(np.prod([shape[i] for i in others])) ** -0.5, shape)
+        reach = np.abs(w).max(axis=others)
+        scale = np.array([float(f"{v / 127:.2e}") for v in reach], np.float32)
+        laid = scale.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        q = np.clip(np.rint(w / laid), -127, 127).astype(np.int8)
+        zeros = np.zeros(len(scale), np.int8)
+        return self.node("DequantizeLinear", q, scale, zeros, axis=axis), scale
+
+    def conv(self, x: str, out: int, kernel: int = 3, **attributes: Any) -> str:  # type: ignore[override]
+        """Padded, with a bias of 32 bits on the lattice of the sums."""
+        w, scale = self.stored(
+            (out, self.channels[x] // attributes.get("group", 1), kernel, kernel)
+        )
+        total = self.scales[x] * scale
+        q = np.rint(self.rng.normal(0, 0.1, out) / total).astype(np.int32)
+        b = self.node("DequantizeLinear", q, total, np.zeros(out, np.int32), axis=0)
+        pads = [kernel // 2] * 4
+        return self.add("Conv", x, w, b, channels=out, pads=pads, **attributes)
+
+
+def qcdq_residual() -> Maker:
+    """Residual sums of unequal scales and odd zero points, as exporters of 8-bit models write."""
+    net = Qdq((1, 3, 8, 8), seed=8)
+    x = net.act(net.add("Sub", "x", 0.3))
+    x = net.act(net.add("LeakyRelu", net.conv(x, 6), alpha=0.1))
+    for width, stride in ((6, 1), (8, 2)):
+        a = net.act(net.add("Relu", net.conv(x, width, strides=[stride, stride])))
+        a = net.act(net.conv(a, width))
+        b = x if stride == 1 else net.act(net.conv(x, width, kernel=1, strides=[stride, stride]))
+        x = net.act(net.add("Add", a, b))
+        x = net.act(net.add("Relu", x)) if stride == 1 else x
+    x = net.act(net.add("GlobalAveragePool", x))
+    w, _ = net.stored((8, 10), axis=1)
+    scores = net.add("MatMul", net.add("Flatten", x), w)
+    net.act(net.add("Add", scores, net.rng.normal(0, 0.1, 10)))
+    return net
+
+
+def qcdq_depthwise() -> Maker:
+    """Depthwise convolution, max and average pool in 8 bits with odd zero points."""
+    net = Qdq((1, 3, 9, 9), seed=9)
+    x = net.act("x")
+    x = net.act(net.conv(x, 8, strides=[2, 2]))
+    x = net.act(net.add("Clip", net.conv(x, 8, group=8), 0.0, 6.0))
+    x = net.act(net.add("Sigmoid", net.conv(x, 12, kernel=1)))
+    x = net.add("MaxPool", x, kernel_shape=[2, 2])
+    x = net.act(net.conv(x, 4))
+    net.act(net.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]))
+    return net
+
+
 NETWORKS: dict[str, Callable[[], Maker]] = {
     "residual_w3a3": residual,
     "depthwise_w4a4": depthwise,
     "skip_concat_w4a4": skip_concat,
+    "unequal_residual_w4a4": unequal_residual,
+    "one_dimensional_w4a4": one_dimensional,
+    "transposed_w4a4": transposed,
+    "normalized_w4a4": normalized,
+    "qcdq_residual_w8a8": qcdq_residual,
+    "qcdq_depthwise_w8a8": qcdq_depthwise,
 }
 
 

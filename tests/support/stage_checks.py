@@ -18,6 +18,8 @@ from sira.datatypes import InputSpec
 from sira.scaled import ScaledInt, Value
 from transforms import aggregate, annotate_accumulators, to_canonical, to_thresholds
 
+_QUANTIZERS = ("Quant", "BipolarQuant", "MultiThreshold", "QuantizeLinear")
+
 
 def stages(model: ir.Model, inputs: dict[str, InputSpec]) -> dict[str, ir.Model]:
     canonical = to_canonical(model)
@@ -64,7 +66,7 @@ def check(model: ir.Model, inputs: dict[str, InputSpec], samples: NDArray[Any]) 
                 if not isinstance(value, ScaledInt) or g.name(rebuilt.graph.outputs[0]) == name:
                     continue
                 if stage == "canonical":
-                    if node.op_type not in ("Quant", "BipolarQuant", "MultiThreshold"):
+                    if node.op_type not in _QUANTIZERS:
                         continue
                     range_ = ranges[name]
                     assert isinstance(range_, ScaledInt)
