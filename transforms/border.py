@@ -41,7 +41,7 @@ def has_border(graph: IntegerGraph, value: ir.Value) -> bool:
 
 
 def build_border(graph: IntegerGraph, tail: Tail) -> tuple[ir.Value, Staircase]:
-    """The integers ``D * sign * q + b[class]`` of a tail's source, and the tail's steps on them."""
+    """The integers ``D q + sign b[class]`` of a tail's source, and the tail's steps on them."""
     value, source = tail.source, graph.scaled(tail.source)
     rank, channels = len(g.shape(value)), g.shape(value)[1]
     assert isinstance(source.bias, Exact)
@@ -55,16 +55,13 @@ def build_border(graph: IntegerGraph, tail: Tail) -> tuple[ir.Value, Staircase]:
     b = b - _spread(b, [m[[len(m) // 2]] for m in members])  # none in the middle
     thresholds = _thresholds(first, d, b.reshape(channels, -1), *_ends(steps, sign))
     builder, name, shape = graph.b, graph.name(tail.sink), g.shape(value)
-    u, factor = graph.core(value), d * sign
-    if (factor != 1).any():
-        column = whole(factor.reshape(-1, *(1,) * (rank - 2)))
-        constant = builder.constant(f"{name}_multiple", column)
-        u = builder.node("Mul", [u, constant], f"{name}_multiplied", shape)
-    full = _spread(b, members)
-    u = builder.node(
-        "Add", [u, builder.constant(f"{name}_border", whole(full))], f"{name}_on_border", shape
-    )
-    return u, Staircase(thresholds, np.ones_like(sign), steps.base, 1)
+    u = graph.core(value)
+    if d != 1:
+        factor = builder.constant(f"{name}_multiple", whole(np.asarray(d)))
+        u = builder.node("Mul", [u, factor], f"{name}_multiplied", shape)
+    full = whole(_spread(b, members) * sign.reshape(-1, *(1,) * (rank - 2)))
+    u = builder.node("Add", [u, builder.constant(f"{name}_border", full)], f"{name}_moved", shape)
+    return u, Staircase(thresholds, sign, steps.base, 1)
 
 
 def _classes(bias: Exact, size: Sequence[int]) -> list[Ints]:
