@@ -14,6 +14,7 @@ from hls.layers.slice import Slice
 from hls.layers.sliding_window import SlidingWindow
 from hls.layers.spread import Spread
 from hls.layers.thresholding import Thresholding
+from hls.layers.upsample import Upsample
 from hls.layers.width_converter import WidthConverter
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "SlidingWindow",
     "Spread",
     "Thresholding",
+    "Upsample",
     "WidthConverter",
 ]

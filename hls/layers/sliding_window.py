@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.line_buffer import line_buffer_cost, writing
 from hls.layers.memories import check_folding
 from hls.layers.window_plan import WindowPlan, window_plan
 from hls.schedule import Buffer, Phase, Process, Schedule
@@ -109,20 +110,12 @@ class SlidingWindow:
 
         ``filled`` counts pixels that are complete, ``free`` those for which there is room.
         """
-        plan, beats = self.plan, self.plan.pixel_beats
-        if beats == 1:
-            writing: tuple[Phase, ...] = (Phase(1, {"in": 1, "free": 1}, {"filled": 1}),)
-        else:
-            writing = (
-                Phase(1, {"in": 1, "free": 1}),
-                Phase(beats - 2, {"in": 1}),
-                Phase(1, {"in": 1}, {"filled": 1}),
-            )
+        plan = self.plan
         unread = plan.pixels - int(plan.needed[-1])
         room = plan.capacity + int(plan.oldest[0])
         most = plan.capacity + plan.pixels
         buffers = {"filled": Buffer(most, unread), "free": Buffer(most, room)}
-        return Schedule((Process(writing), Process(self._reading(unread))), buffers)
+        return Schedule((writing(plan.pixel_beats), Process(self._reading(unread))), buffers)
 
     def _reading(self, unread: int) -> tuple[Phase, ...]:
         """A frame of the reader: it takes pixels when it needs them, and frees them with windows.
@@ -175,7 +168,7 @@ class SlidingWindow:
                 "Pixels": plan.capacity,
                 "CountBits": plan.count_bits,
             },
-            parts=("frame_counter", "window_counter"),
+            parts=("frame_counter", "window_counter", "line_buffer"),
         )
 
     def kernel(self) -> Kernel:
@@ -205,15 +198,6 @@ class SlidingWindow:
         )
 
     def estimate(self) -> Resources:
-        """The line buffer as LUTRAM or block RAM, a register of its word, and the control."""
+        """The line buffer, and the loops and coordinates around it."""
         words, width = self.plan.capacity * self.plan.pixel_beats, self.lanes * self.bits
-        lut, blocks = ram_cost(words, width)
-        return Resources(lut=lut + width + 150, ff=width + 90, bram18=blocks)
-
-
-def ram_cost(words: int, bits: int) -> tuple[int, int]:
-    """LUTs and 18 kbit block RAMs of a memory with one write and one read port."""
-    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
-    blocks = min(-(-bits // width) * -(-words // depth) for width, depth in shapes)
-    lut = 8 * -(-bits // 14) * -(-words // 32)
-    return (lut, 0) if lut <= 64 * blocks else (0, blocks)
+        return line_buffer_cost(words, width) + Resources(lut=60, ff=30)

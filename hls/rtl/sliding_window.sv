@@ -1,20 +1,15 @@
 // Sliding window: the windows of an image, padding included, one beat per cycle.
 //
-// Beats of pixels (Blocks * BlockBeats each) are written round and round a buffer of `Pixels`
-// pixels, which the reader taps in this order: rows of windows, windows, blocks of channels, kernel
-// rows, kernel columns, beats of a block. Taps outside the image give Fill and are not stored: they
-// all read one more word of the buffer, where that costs less than a multiplexer behind it. The
-// buffer has one write port and one registered read port: LUTRAM, or block RAM where it is large.
+// The image's pixels (Blocks * BlockBeats beats each) go through a line buffer, which is read in
+// this order: rows of windows, windows, blocks of channels, kernel rows, kernel columns, beats of a
+// block. Taps outside the image give Fill and are not stored.
 //
 // Positions are numbers of pixels in the stream, negative ones or gaps between rows being padding.
-// Nothing is multiplied: from tap to tap, a constant is added to each of
-// - the address, modulo the size of the buffer;
-// - `ahead_q`, the pixels written behind the tap's: the tap can be read unless it is negative;
-// - row and column of the tap, to tell padding;
-// - `room_q`, the pixels that may still be started, less one. A pixel is freed, with all older
-//   ones, by the last window that needs them: within a row of windows a stride of columns at a
-//   time, with the last window the rest of a stride of rows, with the frame the rest of the image,
-//   even if it has not arrived yet.
+// Nothing is multiplied: from tap to tap, constants are added to the position in the stream, to the
+// address in the buffer, and to row and column, which tell padding. A pixel is freed, with all
+// older ones, by the last window that needs them: within a row of windows a stride of columns at a
+// time, with the last window the rest of a stride of rows, with the frame the rest of the image,
+// even if it has not arrived yet.
 module sliding_window #(
   parameter int unsigned Rows            = 8,
   parameter int unsigned Columns         = 8,
@@ -34,7 +29,7 @@ module sliding_window #(
   parameter int unsigned Bits            = 4,
   parameter int unsigned Fill            = 0,
   parameter int unsigned Pixels          = 19,
-  parameter int unsigned CountBits       = 8   // of ahead_q and room_q, signed
+  parameter int unsigned CountBits       = 8   // of numbers of pixels in the line buffer, signed
 ) (
   input  logic                  clk_i,
   input  logic                  rst_ni,
@@ -48,9 +43,11 @@ module sliding_window #(
 
   localparam int unsigned PixelBeats  = Blocks * BlockBeats;
   localparam int unsigned Words       = Pixels * PixelBeats;
-  // A word with Fill, unless it would begin another row of memories.
-  localparam bit          FillStored  = PadTop + PadLeft + PadBottom + PadRight > 0 &&
-                                        Lanes * Bits > $clog2(Words) && Words % 32 != 0;
+  // Fill is a word of the buffer where that takes less than a multiplexer behind it, unless it
+  // would be the first of another row of memories.
+  localparam bit          Padded      = PadTop + PadLeft + PadBottom + PadRight > 0;
+  localparam bit          FillStored  =
+      Padded && Lanes * Bits > $clog2(Words) && Words % 32 != 0;
   localparam int unsigned MemoryWords = FillStored ? Words + 1 : Words;
   localparam int unsigned AddressBits = (MemoryWords > 1) ? $clog2(MemoryWords) : 1;
 
@@ -211,90 +208,51 @@ module sliding_window #(
     assign column_inside = 1'b1;
   end
 
-  // ---- What has been written, and what may be ---------------------------------------------------
-  logic                        push, pixel_end, written, advance, available;
-  logic signed [CountBits-1:0] ahead_q, room_q;
-
-  assign in_ready_o = !room_q[CountBits-1];
-  assign push       = in_valid_i && in_ready_o;
-  assign written    = push && pixel_end;
-  assign advance    = !out_valid_o || out_ready_i;
-  assign step       = advance && available;
-
-  frame_counter #(.Beats(PixelBeats)) u_written (
-    .clk_i, .rst_ni, .beat_i(push), .last_o(pixel_end)
-  );
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      ahead_q <= CountBits'(PadTop * Columns + PadLeft - 1);
-      room_q  <= CountBits'(Pixels - (PadTop % StrideRows) * Columns - PadLeft % StrideColumns - 1);
-    end else begin
-      ahead_q <= ahead_q - (step ? position_step : '0) + CountBits'(written);
-      room_q  <= room_q + (step ? freed : '0) - CountBits'(written);
-    end
-  end
+  // ---- The buffer --------------------------------------------------------------------------------
+  logic signed [CountBits-1:0] ahead;
+  logic                        available;
 
   // Padding in front of the first pixel waits for it, lest it runs ahead of the input.
   if (PadTop + PadLeft > 0) begin : gen_wait
     logic first_q;  // the next beat is the frame's first
-    assign available = first_q ? ahead_q >= $signed(CountBits'(PadTop * Columns + PadLeft)) :
-                                 !(in_image && ahead_q[CountBits-1]);
+    assign available = first_q ? ahead >= $signed(CountBits'(PadTop * Columns + PadLeft)) :
+                                 !(in_image && ahead[CountBits-1]);
     always_ff @(posedge clk_i) begin
       if (!rst_ni) first_q <= 1'b1;
       else if (step) first_q <= window_row_end && last_row;
     end
   end else begin : gen_no_wait
-    assign available = !(in_image && ahead_q[CountBits-1]);
+    assign available = !(in_image && ahead[CountBits-1]);
   end
 
-  // ---- The buffer -------------------------------------------------------------------------------
-  localparam logic [Lanes*Bits-1:0] Padding = {Lanes{Bits'(Fill)}};
-
-  logic [Lanes*Bits-1:0]  memory [MemoryWords];
-  logic [AddressBits-1:0] write_q, read_q, read_next, read_address;
-  logic [Lanes*Bits-1:0]  data_q;
-  logic                   valid_q;
-
-  if (Words == 1 << AddressBits) begin : gen_power_of_two
-    assign read_next = read_q + address_step;
-  end else begin : gen_wrap
-    logic [AddressBits:0] beyond;  // negative unless the address wraps
-    assign beyond    = {1'b0, read_q} + ({1'b0, address_step} - (AddressBits + 1)'(Words));
-    assign read_next = beyond[AddressBits] ? read_q + address_step : beyond[AddressBits-1:0];
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      write_q <= '0;
-      read_q  <= AddressBits'(ring(-(PadTop * Columns + PadLeft) * PixelBeats));
-      valid_q <= 1'b0;
-    end else begin
-      if (push) write_q <= (write_q == AddressBits'(Words - 1)) ? '0 : write_q + 1'b1;
-      if (step) read_q <= read_next;
-      if (advance) valid_q <= step;
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    // Not before the first reset: the word with Fill is never written again.
-    if (push && rst_ni) memory[write_q] <= in_data_i;
-    if (advance) data_q <= memory[read_address];
-  end
-
-  if (FillStored) begin : gen_fill_word
-    initial memory[Words] = Padding;
-    assign read_address = in_image ? read_q : AddressBits'(Words);
-    assign out_data_o   = data_q;
-  end else begin : gen_fill_behind
-    logic in_image_q;
-    always_ff @(posedge clk_i) begin
-      if (advance) in_image_q <= in_image;
-    end
-    assign read_address = read_q;
-    assign out_data_o   = in_image_q ? data_q : Padding;
-  end
-
-  assign out_valid_o = valid_q;
+  line_buffer #(
+    .Width(Lanes * Bits),
+    .Pixels(Pixels),
+    .PixelBeats(PixelBeats),
+    .AddressBits(AddressBits),
+    .CountBits(CountBits),
+    .FirstAddress(ring(-(PadTop * Columns + PadLeft) * PixelBeats)),
+    .FirstAhead(PadTop * Columns + PadLeft - 1),
+    .FirstRoom(Pixels - (PadTop % StrideRows) * Columns - PadLeft % StrideColumns - 1),
+    .Padded(Padded),
+    .FillStored(FillStored),
+    .Fill({Lanes{Bits'(Fill)}})
+  ) u_buffer (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .in_data_i,
+    .out_valid_o,
+    .out_ready_i,
+    .out_data_o,
+    .step_o(step),
+    .ahead_o(ahead),
+    .available_i(available),
+    .padding_i(!in_image),
+    .address_step_i(address_step),
+    .position_step_i(position_step),
+    .freed_i(freed)
+  );
 
 endmodule
