@@ -98,8 +98,10 @@ class GlobalPooling:
     def estimate(self) -> Resources:
         """LUT: an adder, or a comparator and a choice, for each lane; the memory; the counters.
 
-        FF: the registers of input, word read and output, and the counters. Constants chosen on
-        the Yosys counts of five layers.
+        FF: the registers of input, word read and output, and the counters.
+
+        The constants were chosen on the Yosys counts of the 5 layers of
+        tests/benchmarks/fit_estimates.py; on these same layers LUT is at most 9 off, FF 1.
         """
         width = self.lanes * self.output_bits
         each = self.output_bits + (self.output_bits // 2 if self.operation == "max" else 0)
