@@ -1,7 +1,7 @@
 // A count times a constant, modulo 2^OutputBits; Factor is a signed integer of 64 bits.
 //
-// A factor with up to four digits in its binary magnitude is a sum of shifted counts, any other a
-// multiplier.
+// A factor of up to four digits -1 and 1, no two of them adjacent (so there are no fewer), is a sum
+// of shifted counts, with up to three adders one behind the other; any other is a multiplier.
 module constant_product #(
   parameter int unsigned CountBits  = 4,
   parameter logic [63:0] Factor     = 64'd1,
@@ -11,10 +11,14 @@ module constant_product #(
   output logic [OutputBits-1:0] product_o
 );
 
-  localparam logic [63:0] Magnitude = Factor[63] ? -Factor : Factor;
-  localparam logic [63:0] Digits    = Magnitude & ((64'd1 << OutputBits) - 64'd1);
+  // Where 3*Factor and Factor differ, Factor has a digit, one place further up.
+  localparam logic [65:0] Once    = {{2{Factor[63]}}, Factor};
+  localparam logic [65:0] Thrice  = Once + (Once << 1);
+  localparam logic [65:0] Ones    = (Thrice & ~Once) >> 1;
+  localparam logic [65:0] Minuses = (Once & ~Thrice) >> 1;
+  localparam logic [65:0] Places  = (66'd1 << OutputBits) - 66'd1;
 
-  logic [OutputBits-1:0] count, product;
+  logic [OutputBits-1:0] count;
 
   if (CountBits > OutputBits) begin : gen_cut
     /* verilator lint_off UNUSEDSIGNAL */  // they do not reach the result
@@ -25,17 +29,16 @@ module constant_product #(
     assign count = OutputBits'(count_i);
   end
 
-  if ($countones(Digits) <= 4) begin : gen_shifts
+  if ($countones((Ones | Minuses) & Places) <= 4) begin : gen_shifts
     always_comb begin
-      product = '0;
-      for (int unsigned digit = 0; digit < OutputBits; digit++) begin
-        if (Digits[digit]) product = product + (count << digit);
+      product_o = '0;
+      for (int unsigned place = 0; place < OutputBits; place++) begin
+        if (Ones[place]) product_o = product_o + (count << place);
+        if (Minuses[place]) product_o = product_o - (count << place);
       end
     end
   end else begin : gen_multiplier
-    assign product = count * OutputBits'(Digits);
+    assign product_o = count * OutputBits'(Factor);
   end
-
-  assign product_o = Factor[63] ? -product : product;
 
 endmodule
