@@ -29,6 +29,7 @@ from hls.layers import (
     SlidingWindow,
     Spread,
     Thresholding,
+    Upsample,
     WidthConverter,
 )
 from sira.errors import SiraError
@@ -67,7 +68,7 @@ def dimensions(layer: Layer) -> Mapping[str, int]:
             return {"lanes": gcd(*layer.channels)}
         case Slice():
             return {"lanes": layer.most_lanes}
-        case Spread():
+        case Upsample() | Spread():
             return {"lanes": layer.shape[2]}
         case DepthToSpace():
             return {"lanes": layer.shape[2] // layer.block**2 if layer.mode == "DCR" else 1}

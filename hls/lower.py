@@ -46,6 +46,7 @@ RULES: Mapping[str, Rule] = {
     "MultiThreshold": ops.thresholding,
     "Pad": ops.pad,
     "Reshape": ops.reshape,
+    "Resize": ops.upsample,
     "Slice": ops.sliced,
     "SpaceToDepth": ops.space_to_depth,
     "Split": ops.sliced,
@@ -53,6 +54,7 @@ RULES: Mapping[str, Rule] = {
     "Sub": ops.subtract,
     "Transpose": ops.transpose,
     "Unsqueeze": ops.reshape,
+    "Upsample": ops.upsample,
 }
 
 _HARDWARE = ("Conv", "ConvTranspose", "MatMul", "MultiThreshold")

@@ -24,6 +24,7 @@ from hls.layers import (
     Slice,
     SlidingWindow,
     Thresholding,
+    Upsample,
 )
 from hls.lower_macs import geometry
 from hls.lowering import ONE, ZERO, Lowering, by_channel, image, narrowed, refuse, settled
@@ -402,6 +403,28 @@ def part_of_split(build: Lowering, node: ir.Node, output: int) -> Wire:
 def _three(values: Shape) -> tuple[int, int, int]:
     a, b, c = values
     return a, b, c
+
+
+def upsample(build: Lowering, node: ir.Node) -> Wire:
+    """Each row and column several times."""
+    x = node.inputs[0]
+    assert x is not None
+    wire, shape = image(build.wire(x), x, node)
+    before, after = g.shape(x), g.shape(node.outputs[0])
+    factors = [b // a for a, b in zip(before, after, strict=True)]
+    expected = np.arange(prod(before)).reshape(before)
+    for axis, times in enumerate(factors):
+        expected = np.repeat(expected, times, axis=axis)
+    picked = _picked(build, node)
+    if factors[:2] != [1, 1] or expected.shape != after or (picked != expected).any():
+        raise refuse(
+            node, "only nearest-neighbour resizing by integer factors has a layer",
+            "each row and column repeated", f"{before} to {after}",
+        )  # fmt: skip
+    scales = (1, *factors[2:])[-2:]
+    layer = Upsample(g.label(node), shape, (scales[0], scales[1]), wire.bits, 1)
+    layout = Layout.channels_at(after, 1)
+    return replace(wire, port=build.chain(layer, wire.port), layout=layout)
 
 
 def depth_to_space(build: Lowering, node: ir.Node) -> Wire:

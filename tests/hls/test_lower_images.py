@@ -21,6 +21,7 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
+    Spread,
 )
 from sira.datatypes import InputSpec
 from sira.errors import SiraError
@@ -95,6 +96,18 @@ def test_layers_that_a_convolution_becomes() -> None:
         assert kinds(lowered(net, PIXELS))[:-1] == layers, name
 
 
+@pytest.mark.parametrize("attributes", [
+    {"strides": [2, 2]}, {"strides": [2, 1], "pads": [1, 1, 0, 1]}, {"strides": [1, 1]},
+    {"strides": [3, 2], "output_padding": [1, 1]}, {"strides": [2, 2], "dilations": [2, 1]},
+])  # fmt: skip
+@pytest.mark.parametrize("spec", [PIXELS, SIGNED], ids=["unsigned", "signed"])
+def test_transposed_convolutions(attributes: dict[str, Any], spec: InputSpec) -> None:
+    net = Net((1, 2, 4, 3))
+    net.quant(net.node("ConvTranspose", "x", weights(net, 2, 3, 3, 3), **attributes), 2.0)
+    result = lowered(net, spec)
+    assert (Spread in kinds(result)) == (attributes["strides"] != [1, 1])
+
+
 @pytest.mark.parametrize("make, layer", [
     (lambda n, x: n.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), Pooling),
     (lambda n, x: n.node("MaxPool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), Pooling),
@@ -142,6 +155,7 @@ REARRANGED: dict[str, Callable[[Net, str], str]] = {
     "depth to space": lambda n, x: n.node("DepthToSpace", x, blocksize=2),
     "depth to space, columns first": lambda n, x: n.node(
         "DepthToSpace", x, blocksize=2, mode="CRD"),
+    "nearest": lambda n, x: n.node("Upsample", x, np.array([1, 1, 2, 3], np.float32)),
     "space to depth": lambda n, x: n.node("SpaceToDepth", x, blocksize=2),
 }  # fmt: skip
 
