@@ -115,8 +115,8 @@ def _compile_parser() -> argparse.ArgumentParser:
         "--verify",
         type=int,
         metavar="N",
-        help="samples to verify with (default: all of --verify-data, else 8, or 2 with "
-        "--analyze-only); 0 skips",
+        help="samples to verify with (default: all of --verify-data, else 8; with --analyze-only "
+        "2, or 1 for a large network); 0 skips",
     )
     p.add_argument("--verify-data", type=Path, metavar="FILE.npz", help="samples x, labels y")
     p.add_argument(

@@ -22,7 +22,7 @@ from sira import graph as g
 from sira import samples
 from sira.analysis import Ranges
 from sira.datatypes import parse_inputs
-from sira.driver_check import Equality, check_equality, equality_report
+from sira.driver_check import Equality, check_equality, elements, equality_report
 from sira.driver_front import Front, Stopwatch, load_and_analyze, to_integers, write_stages
 from sira.driver_output import build_folder, write_json
 from sira.errors import SiraError
@@ -30,6 +30,8 @@ from sira.load import input_names, read
 from sira.summary import mac_entries, tensor_entries
 
 _DEFAULT_SAMPLES = 2
+_LARGE = 2**22
+"""A network of more elements than this, in all of its tensors, is checked with one sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,8 @@ def _equality(
         if data is not None:
             chosen = samples.read(data, g.shape(loaded.graph.inputs[0]), count)
         else:
-            chosen = samples.draw(loaded, ranges, count or _DEFAULT_SAMPLES)
+            few = 1 if elements(loaded) > _LARGE else _DEFAULT_SAMPLES
+            chosen = samples.draw(loaded, ranges, count or few)
         return check_equality(proto, loaded, ranges, front, chosen, watch), ""
     except SiraError as error:
         if count is not None or data is not None:

@@ -112,10 +112,15 @@ def check_equality(
     return Equality(total, tuple(found), reachable, agreement)
 
 
+def elements(model: ir.Model) -> int:
+    """Elements of all computed tensors of one sample."""
+    computed = (v for node in model.graph for v in node.outputs if not g.is_constant(v))
+    return sum(prod(g.shape(v)) for v in computed)
+
+
 def _parts(model: ir.Model, samples: Samples) -> Iterator[tuple[int, Samples]]:
     """The samples, in parts that fit into memory, each with the number of its first."""
-    shapes = (g.shape(v) for node in model.graph for v in node.outputs if not g.is_constant(v))
-    many = max(_ELEMENTS // max(sum(map(prod, shapes)), 1), 1)
+    many = max(_ELEMENTS // max(elements(model), 1), 1)
     for i in range(0, len(samples["x"]), many):
         yield i, {name: array[i : i + many] for name, array in samples.items()}
 
