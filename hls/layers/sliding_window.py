@@ -142,60 +142,41 @@ class SlidingWindow:
         phases.append(phase(plan.windows * plan.window_beats - done))
         return tuple(phase for phase in phases if phase.steps)
 
-    def instance(self) -> Instance:
+    @property
+    def _parameters(self) -> dict[str, int]:
+        """Those that the RTL and the C++ have in common."""
         plan = self.plan
         top, left, bottom, right = self.pads
+        return {
+            "Rows": self.shape[0],
+            "Columns": self.shape[1],
+            "Blocks": self.blocks,
+            "BlockBeats": plan.block_beats,
+            "KernelRows": self.kernel_size[0],
+            "KernelColumns": self.kernel_size[1],
+            "StrideRows": self.strides[0],
+            "StrideColumns": self.strides[1],
+            "DilationRows": self.dilations[0],
+            "DilationColumns": self.dilations[1],
+            "PadTop": top,
+            "PadLeft": left,
+            "PadBottom": bottom,
+            "PadRight": right,
+            "Lanes": self.lanes,
+            "Bits": self.bits,
+            "Fill": self.fill,
+            "Pixels": plan.capacity,
+        }
+
+    def instance(self) -> Instance:
         return Instance(
             "sliding_window",
-            {
-                "Rows": self.shape[0],
-                "Columns": self.shape[1],
-                "Blocks": self.blocks,
-                "BlockBeats": plan.block_beats,
-                "KernelRows": self.kernel_size[0],
-                "KernelColumns": self.kernel_size[1],
-                "StrideRows": self.strides[0],
-                "StrideColumns": self.strides[1],
-                "DilationRows": self.dilations[0],
-                "DilationColumns": self.dilations[1],
-                "PadTop": top,
-                "PadLeft": left,
-                "PadBottom": bottom,
-                "PadRight": right,
-                "Lanes": self.lanes,
-                "Bits": self.bits,
-                "Fill": self.fill,
-                "Pixels": plan.capacity,
-                "CountBits": plan.count_bits,
-            },
+            {**self._parameters, "CountBits": self.plan.count_bits},
             parts=("frame_counter", "window_counter", "line_buffer"),
         )
 
     def kernel(self) -> Kernel:
-        top, left, bottom, right = self.pads
-        return Kernel(
-            "sliding_window",
-            {
-                "Rows": self.shape[0],
-                "Columns": self.shape[1],
-                "Blocks": self.blocks,
-                "BlockBeats": self.plan.block_beats,
-                "KernelRows": self.kernel_size[0],
-                "KernelColumns": self.kernel_size[1],
-                "StrideRows": self.strides[0],
-                "StrideColumns": self.strides[1],
-                "DilationRows": self.dilations[0],
-                "DilationColumns": self.dilations[1],
-                "PadTop": top,
-                "PadLeft": left,
-                "PadBottom": bottom,
-                "PadRight": right,
-                "Lanes": self.lanes,
-                "Bits": self.bits,
-                "Fill": self.fill,
-                "Pixels": self.plan.capacity,
-            },
-        )
+        return Kernel("sliding_window", self._parameters)
 
     def estimate(self) -> Resources:
         """The line buffer, and the loops and coordinates around it."""

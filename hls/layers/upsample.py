@@ -61,31 +61,24 @@ class Upsample:
         rows = np.repeat(images, self.scales[0], axis=1)
         return (np.repeat(rows, self.scales[1], axis=2).reshape(len(frames), -1),)
 
-    def instance(self) -> Instance:
-        parameters = {
+    @property
+    def _parameters(self) -> dict[str, int]:
+        """Those that the RTL and the C++ have in common."""
+        return {
             "Columns": self.shape[1],
             "PixelBeats": self.pixel_beats,
             "ScaleRows": self.scales[0],
             "ScaleColumns": self.scales[1],
             "Lanes": self.lanes,
             "Bits": self.bits,
-            "Pixels": self.pixels,
         }
+
+    def instance(self) -> Instance:
+        parameters = {**self._parameters, "Pixels": self.pixels}
         return Instance("upsample", parameters, parts=("frame_counter", "line_buffer"))
 
     def kernel(self) -> Kernel:
-        return Kernel(
-            "upsample",
-            {
-                "Rows": self.shape[0],
-                "Columns": self.shape[1],
-                "PixelBeats": self.pixel_beats,
-                "ScaleRows": self.scales[0],
-                "ScaleColumns": self.scales[1],
-                "Lanes": self.lanes,
-                "Bits": self.bits,
-            },
-        )
+        return Kernel("upsample", {"Rows": self.shape[0], **self._parameters})
 
     def schedule(self) -> Schedule:
         """The reader's period is a row of the input: it takes a pixel when it comes to it for the

@@ -8,7 +8,7 @@ of or behind the row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +151,10 @@ class WindowPlan:
         max(input beats, output beats) cycles a frame. Each pixel is held from the cycle in which
         its first beat is written to the end of the last window that needs it or an older one. The
         hardware does every step as early as it can, which is never slower than this schedule.
+
+        That is what a window spans, (kernel rows - 1) * row dilation rows and a few pixels, with a
+        stride of s rows up to s - 1 rows more. At the end of a frame the first windows of the next
+        must be there, too: without padding these are as many rows again.
         """
         input_beats, output_beats = self.pixels * self.pixel_beats, self.windows * self.window_beats
         pixel = np.arange(self.pixels)
@@ -203,7 +207,7 @@ class WindowPlan:
         return np.arange(1, 2 * self.windows + 1) * self.window_beats - 1 + wait
 
 
-@cache
+@lru_cache(maxsize=64)  # plans of large images hold some megabytes
 def window_plan(
     shape: tuple[int, int, int],
     kernel: tuple[int, int],

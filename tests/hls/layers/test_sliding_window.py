@@ -182,8 +182,8 @@ def test_full_throughput_from_the_least_buffer(layer: SlidingWindow) -> None:
 @pytest.mark.parametrize(
     ("kernel", "strides", "pads", "pixels"),
     [
-        # What a window spans. Without padding the last windows of a frame need two rows more than
-        # padded ones, and so do the first of the next frame, which must be there by then.
+        # What a window spans. Without padding, the last windows of a frame hold a row more than
+        # with it, and by then the first of the next frame need a row more, too.
         ((3, 3), (1, 1), (1, 1, 1, 1), 2 * 40 + 3),
         ((5, 5), (1, 1), (2, 2, 2, 2), 4 * 40 + 5),
         ((3, 3), (1, 1), (0, 0, 0, 0), 4 * 40 + 4),
