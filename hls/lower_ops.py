@@ -428,27 +428,28 @@ def upsample(build: Lowering, node: ir.Node) -> Wire:
 
 
 def depth_to_space(build: Lowering, node: ir.Node) -> Wire:
-    """Blocks of channels become blocks of pixels."""
+    """Blocks of channels become blocks of pixels, whose integers need one offset."""
     x = node.inputs[0]
     assert x is not None
     wire, shape = image(build.wire(x), x, node)
     block = int(g.attribute(node, "blocksize"))
-    found = g.attribute(node, "mode", "DCR")
-    crd = found in ("CRD", b"CRD")
+    crd = g.attribute(node, "mode", "DCR") in ("CRD", b"CRD")
     axes = (1, 2) if crd else (0, 1)  # of a block's rows and columns among the input's channels
     split = (shape[2] // block**2, block, block) if crd else (block, block, shape[2] // block**2)
-    factor, offset = (np.moveaxis(v.reshape(split), axes, (0, 1)).reshape(block**2, -1)
-                      for v in by_channel(wire))  # fmt: skip
+
+    def by_pixel(wire: Wire) -> tuple[Ints, Ints]:
+        """Factor and offset (pixels of a block, C) of the output's channels."""
+        factor, offset = (np.moveaxis(v.reshape(split), axes, (0, 1)) for v in by_channel(wire))
+        return factor.reshape(block**2, -1), offset.reshape(block**2, -1)
+
+    factor, offset = by_pixel(wire)
     if (factor != factor[0]).any() or (offset != offset[0]).any():
-        wire = build.materialised(wire, g.label(node))
-        if wire.offset.size > 1 and (wire.offset != wire.offset[0]).any():
-            raise refuse(node, "offsets differ within a block", "one offset", "several",
-                         "quantize in front of it")  # fmt: skip
-        factor, offset = ONE[None], wire.offset[None, :1]
+        wire = build.materialised(wire, g.label(node), one_offset=True)
+        factor, offset = by_pixel(wire)
     layer = DepthToSpace(g.label(node), shape, block, "CRD" if crd else "DCR", wire.bits, 1)
     layout = Layout.channels_at(g.shape(node.outputs[0]), 1)
     port = build.chain(layer, wire.port)
-    return settled(Wire(port, wire.bits, layout, offset[0].copy(), factor[0].copy()))
+    return settled(Wire(port, wire.bits, layout, offset[0], factor[0]))
 
 
 def space_to_depth(build: Lowering, node: ir.Node) -> Wire:

@@ -78,26 +78,28 @@ class Lowering:
         whole_numbers = np.rint(contents)
         return whole_numbers.astype(np.int64) if (whole_numbers == contents).all() else None
 
-    def materialised(self, wire: Wire, name: str) -> Wire:
-        """A wire without factors: a layer multiplies them in where there are any."""
-        if wire.plain:
-            return wire
-        channels = wire.layout.channels
-        factor = np.broadcast_to(wire.factor, (channels,))
-        offset = np.broadcast_to(wire.offset, (channels,))
-        top = (1 << wire.bits) - 1
-        low = np.minimum(factor, 0) * top
+    def materialised(self, wire: Wire, name: str, one_offset: bool = False) -> Wire:
+        """The wire with factors of 1, and with ``one_offset`` the same offset for all channels.
+
+        Where it is not so, a layer multiplies and adds.
+        """
+        factor, offset = by_channel(wire)
+        lowest = offset + np.minimum(factor, 0) * ((1 << wire.bits) - 1)
+        wanted = np.broadcast_to(lowest.min(), lowest.shape) if one_offset else lowest
+        if wire.plain and (offset == wanted).all():
+            return settled(wire)
+        highest = lowest + np.abs(factor) * ((1 << wire.bits) - 1)
         layer = DepthwiseVector(
-            name=f"{name}_multiply",
+            name=f"{name}_aligned",
             weights=factor[:, None],
-            start=-low,
+            start=offset - wanted,
             input_bits=wire.bits,
-            accumulator_bits=max(int((np.abs(factor) * top).max()).bit_length(), 1),
+            accumulator_bits=max(int((highest - wanted).max()).bit_length(), 1),
             pe=1,
-            vectors=wire.layout.elements // channels,
+            vectors=wire.layout.elements // wire.layout.channels,
         )
         port = self.chain(layer, wire.port)
-        return Wire(port, layer.accumulator_bits, wire.layout, offset + low, ONE)
+        return settled(Wire(port, layer.accumulator_bits, wire.layout, wanted, ONE))
 
 
 def whole(real: Real) -> Ints:
