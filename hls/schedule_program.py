@@ -14,10 +14,9 @@ import numpy as np
 
 from hls.dataflow import Dataflow, Ints, Layer, Port
 from hls.schedule import Phase, Process
-from sira.errors import SiraError
 
 UNLIMITED = 1 << 40
-"""A depth that no FIFO reaches."""
+"""A depth that no FIFO reaches; otherwise it is like registers."""
 
 RING = 64
 """Tokens that the ring of an unlimited FIFO holds at first."""
@@ -83,35 +82,70 @@ TOKEN = _record("given taken")
 
 
 @dataclass(frozen=True)
-class Names:
-    """Who a process belongs to, and what a channel is called."""
+class _Channel:
+    """A buffer, or an edge, whose depth (``capacity``) is not known yet."""
 
-    processes: tuple[str, ...]
-    channels: tuple[str, ...]
-    sources: Mapping[str, int]
-    sinks: Mapping[str, int]
+    name: str
+    capacity: int = 0
+    initial: int = 0
 
 
 @dataclass(frozen=True)
-class _Channel:
-    name: str
-    capacity: int
-    initial: int
-    delay: int
+class Program:
+    """The processes and channels of a dataflow graph; only the depths of the edges are left open.
 
-
-def flatten(
-    dataflow: Dataflow, depths: Sequence[int], source_cycles: int = 0
-) -> tuple[Graph, Names]:
-    """The graph at reset, and the names in it.
-
-    ``depths`` are those of the FIFOs on the edges; ``source_cycles`` is the time over which the
-    graph's inputs spread the beats of a frame, 0 for as fast as they are taken.
+    ``sources`` and ``sinks`` are the processes of the graph's ports. ``processes`` are at reset.
     """
+
+    name: str
+    channels: tuple[_Channel, ...]
+    edges: int
+    ends: tuple[tuple[int, int], ...]  # producer and consumer of each channel
+    processes: Records
+    phases: Records
+    moves: Records
+    sources: Mapping[str, int]
+    sinks: Mapping[str, int]
+
+    def graph(self, depths: Sequence[int], source_cycles: int) -> Graph:
+        """The graph at reset.
+
+        ``depths`` are those of the FIFOs on the edges; ``source_cycles`` is the time over which the
+        inputs spread the beats of a frame, 0 for as fast as they are taken.
+        """
+        processes = self.processes.copy()
+        for process in self.sources.values():
+            processes[process].pace = source_cycles
+        rows = []
+        ring = 0
+        for number, (channel, ends) in enumerate(zip(self.channels, self.ends, strict=True)):
+            edge = number < self.edges
+            capacity = depths[number] if edge else channel.capacity
+            # Registers show a beat in the next cycle; a memory has a register behind it.
+            delay = 2 if edge and 2 < capacity < UNLIMITED else 1
+            length = RING if capacity >= UNLIMITED else 1 << max(capacity - 1, 0).bit_length()
+            counts = (channel.initial, 0, 0, 0)
+            rows.append((capacity, delay, *ends, int(edge), *counts, ring, length - 1))
+            ring += length
+        tokens = _records(TOKEN, [(0, 0)] * ring)
+        tokens.given = -2  # those at reset can be taken in cycle 0, whatever the delay
+        pipeline = int(processes[-1].ring + processes[-1].mask) + 1
+        return Graph(
+            processes,
+            self.phases,
+            self.moves,
+            _records(CHANNEL, rows),
+            _records(BEAT, [(0, 0, 0)] * pipeline),
+            tokens,
+            np.zeros(len(processes) + 1, np.int64),
+            np.zeros(3, np.int64),
+        )
+
+
+def flatten(dataflow: Dataflow) -> Program:
+    """The schedules of all layers, and a process for each input and output of the graph."""
     channels = [
-        # Registers show a beat in the next cycle; a memory has a register behind it.
-        _Channel(f"{_label(edge.source)} -> {_label(edge.target)}", depth, 0, 2 if depth > 2 else 1)
-        for edge, depth in zip(dataflow.edges, depths, strict=True)
+        _Channel(f"{_label(edge.source)} -> {_label(edge.target)}") for edge in dataflow.edges
     ]
     edge_of = {edge.source: i for i, edge in enumerate(dataflow.edges)}
     edge_of |= {edge.target: i for i, edge in enumerate(dataflow.edges)}
@@ -119,25 +153,32 @@ def flatten(
     builder = _Builder(len(channels))
     for layer in dataflow.layers:
         schedule = layer.schedule()
-        ports = {**layer.inputs, **layer.outputs}
-        local = {port: edge_of[Port(layer.name, port)] for port in ports}
+        local = {port: edge_of[Port(layer.name, port)] for port in (*layer.inputs, *layer.outputs)}
         for name, buffer in schedule.buffers.items():
             local[name] = len(channels)
             label = f"buffer {name} of {layer.name}"
-            channels.append(_Channel(label, buffer.capacity, buffer.initial, 1))
+            channels.append(_Channel(label, buffer.capacity, buffer.initial))
         repetitions = _repetitions(layer, schedule.processes)
         for process, periods in zip(schedule.processes, repetitions, strict=True):
-            builder.add(layer.name, process, periods, local)
+            builder.add(process, periods, local)
     sources, sinks = {}, {}
     for port, stream in dataflow.inputs.items():
         step = Process((Phase(stream.beats, gives={port: 1}),), 0)
-        local = {port: edge_of[Port("", port)]}
-        sources[port] = builder.add(f"input {port}", step, 1, local, source_cycles)
+        sources[port] = builder.add(step, 1, {port: edge_of[Port("", port)]})
     for port, stream in dataflow.outputs.items():
         step = Process((Phase(stream.beats, takes={port: 1}),), 0)
-        sinks[port] = builder.add(f"output {port}", step, 1, {port: edge_of[Port("", port)]})
-    names = Names(tuple(builder.names), tuple(c.name for c in channels), sources, sinks)
-    return builder.graph(channels), names
+        sinks[port] = builder.add(step, 1, {port: edge_of[Port("", port)]})
+    return Program(
+        dataflow.name,
+        tuple(channels),
+        builder.edges,
+        tuple((builder.producer[c], builder.consumer[c]) for c in range(len(channels))),
+        builder.records(),
+        _records(PHASE, builder.phases),
+        _records(MOVE, builder.moves),
+        sources,
+        sinks,
+    )
 
 
 def _label(port: Port) -> str:
@@ -166,11 +207,15 @@ def _repetitions(layer: Layer, processes: Sequence[Process]) -> list[int]:
 
 
 def _tokens_per_period(process: Process) -> dict[str, int]:
-    tokens: dict[str, int] = {}
+    distinct = {id(phase): phase for phase in process.phases}
+    steps = dict.fromkeys(distinct, 0)
     for phase in process.phases:
+        steps[id(phase)] += phase.steps
+    tokens: dict[str, int] = {}
+    for key, phase in distinct.items():
         for moved in (phase.takes, phase.gives):
             for channel, count in moved.items():
-                tokens[channel] = tokens.get(channel, 0) + count * phase.steps
+                tokens[channel] = tokens.get(channel, 0) + count * steps[key]
     return {channel: count for channel, count in tokens.items() if count}
 
 
@@ -179,18 +224,15 @@ class _Builder:
 
     def __init__(self, edges: int) -> None:
         self.edges = edges
-        self.names: list[str] = []
         self.processes: list[tuple[int, ...]] = []
         self.phases: list[tuple[int, ...]] = []
         self.moves: list[tuple[int, int]] = []
-        self.pipe = 0
+        self.pipeline = 0
         self.producer: dict[int, int] = {}
         self.consumer: dict[int, int] = {}
 
-    def add(
-        self, name: str, process: Process, periods: int, local: Mapping[str, int], pace: int = 0
-    ) -> int:
-        number = len(self.names)
+    def add(self, process: Process, periods: int, local: Mapping[str, int]) -> int:
+        number = len(self.processes)
         first = len(self.phases)
         known: dict[int, tuple[int, ...]] = {}
         for phase in process.phases:
@@ -200,10 +242,9 @@ class _Builder:
                 known[id(phase)] = self._moves(number, phase, local)
             self.phases.append((phase.steps, *known[id(phase)]))
         length = 1 << (process.latency + 1).bit_length()
-        pipe = (self.pipe, length - 1)
-        self.pipe += length
-        self.names.append(name)
-        self.processes.append((first, len(self.phases), process.latency, periods, pace, *pipe))
+        fixed = (first, len(self.phases), process.latency, periods, 0, self.pipeline, length - 1)
+        self.pipeline += length
+        self.processes.append(fixed)
         return number
 
     def _moves(self, process: int, phase: Phase, local: Mapping[str, int]) -> tuple[int, ...]:
@@ -224,33 +265,11 @@ class _Builder:
             marks.append(len(self.moves))
         return tuple(marks)
 
-    def graph(self, channels: Sequence[_Channel]) -> Graph:
+    def records(self) -> Records:
         processes = _records(PROCESS, self.processes)
         processes.phase = processes.phases_from
-        phases = _records(PHASE, self.phases)
-        processes.left = phases.steps[processes.phases_from]
-        rows = []
-        ring = 0
-        for number, c in enumerate(channels):
-            if number not in self.producer:
-                raise SiraError("nothing gives beats to it", where=c.name)
-            ends = (self.producer[number], self.consumer[number])
-            length = RING if c.capacity >= UNLIMITED else 1 << max(c.capacity - 1, 0).bit_length()
-            fixed = (c.capacity, c.delay, *ends, int(number < self.edges))
-            rows.append((*fixed, c.initial, 0, 0, 0, ring, length - 1))
-            ring += length
-        tokens = _records(TOKEN, [(0, 0)] * ring)
-        tokens.given = -2  # those at reset can be taken in cycle 0, whatever the delay
-        return Graph(
-            processes,
-            phases,
-            _records(MOVE, self.moves),
-            _records(CHANNEL, rows),
-            _records(BEAT, [(0, 0, 0)] * self.pipe),
-            tokens,
-            np.zeros(len(processes) + 1, np.int64),
-            np.zeros(3, np.int64),
-        )
+        processes.left = [self.phases[first][0] for first in processes.phases_from]
+        return processes
 
 
 def _records(kind: np.dtype[np.void], rows: Sequence[tuple[int, ...]]) -> Records:

@@ -14,11 +14,13 @@ import numpy as np
 
 from hls.dataflow import Dataflow, Ints
 from hls.schedule_kernel import run
-from hls.schedule_program import TOKEN, UNLIMITED, Graph, Names, flatten
+from hls.schedule_program import TOKEN, UNLIMITED, Graph, Program, flatten
 from sira.errors import SiraError
 
 _FRAMES = 64
 """Frames after which a run that has not become periodic is taken as it is."""
+_STEPS = 400_000_000
+"""Steps of all processes, a few dozen nanoseconds each, after which it is no longer waited for."""
 _PERIODS = 8
 """The longest period looked for, in frames."""
 
@@ -84,23 +86,30 @@ def simulate(
     """
     if depths is None:
         depths = [edge.depth for edge in dataflow.edges]
-    graph, names = flatten(dataflow, depths, source_cycles)
-    completed: dict[str, list[int]] = {port: [] for port in names.sinks}
+    return simulate_program(flatten(dataflow), depths, source_cycles, frames)
+
+
+def simulate_program(
+    program: Program, depths: Sequence[int], source_cycles: int = 0, frames: int = _FRAMES
+) -> Simulation:
+    """As `simulate`, for several runs of the same graph."""
+    graph = program.graph(depths, source_cycles)
+    completed: dict[str, list[int]] = {port: [] for port in program.sinks}
     snapshots: list[tuple[int, Ints]] = []
     period = None
     for frame in range(1, max(frames, 2) + 1):
         while (short := run(graph, frame)) >= 0:
             graph = _longer_ring(graph, short)
         if int(graph.processes.frame.min()) < frame:
-            raise _deadlock(dataflow.name, graph, names)
-        for port, process in names.sinks.items():
+            raise _deadlock(program, graph)
+        for port, process in program.sinks.items():
             completed[port].append(int(graph.processes.finished[process]) + 1)
         snapshots.append(_snapshot(graph))
-        if period := _period(snapshots):
+        if (period := _period(snapshots)) or (frame > 1 and graph.counters[2] > _STEPS):
             break
     return Simulation(
         {port: tuple(done) for port, done in completed.items()},
-        tuple(int(beats) for beats in graph.channels.occupancy[: len(dataflow.edges)]),
+        tuple(int(beats) for beats in graph.channels.occupancy[: program.edges]),
         period,
         int(graph.counters[2]),
     )
@@ -162,7 +171,7 @@ def _period(snapshots: Sequence[tuple[int, Ints]]) -> tuple[int, int] | None:
     return None
 
 
-def _deadlock(name: str, graph: Graph, names: Names) -> Deadlock:
+def _deadlock(program: Program, graph: Graph) -> Deadlock:
     """Follow who waits for whom until a process comes up again."""
     waiting: list[int] = []
     reasons: list[tuple[int, bool]] = []
@@ -178,10 +187,10 @@ def _deadlock(name: str, graph: Graph, names: Names) -> Deadlock:
         number = int(channel.consumer if full else channel.producer)
     cycle = reasons[waiting.index(number) :]
     found = [
-        f"{names.channels[c]} full with {graph.channels[c].capacity}"
+        f"{program.channels[c].name} full with {graph.channels[c].capacity}"
         if full
-        else f"{names.channels[c]} empty"
+        else f"{program.channels[c].name} empty"
         for c, full in cycle
     ]
     edges = sorted(c for c, full in cycle if full and graph.channels[c].edge)
-    return Deadlock(name, edges, "; ".join(found))
+    return Deadlock(program.name, edges, "; ".join(found))

@@ -6,8 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import clocked_schedules
@@ -15,101 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_layers import IN, OUT, Toy, bursts, in_a_row, layers, passing, residual
 
-from hls.dataflow import Dataflow, Edge, Port, Stream
+from hls.dataflow import Dataflow, Edge, Port
 from hls.emit_rtl import emit_rtl
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
-from hls.schedule import Buffer, Phase, Process, Schedule
+from hls.schedule import Phase, Process
 from hls.schedule_simulation import Deadlock, simulate
 from hls.verilator import build
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A layer that is nothing but its schedule; ``beats`` a frame at each port."""
-
-    name: str
-    takes: Mapping[str, int]
-    gives: Mapping[str, int]
-    processes: tuple[Process, ...]
-    buffers: Mapping[str, Buffer] = field(default_factory=dict)
-
-    @property
-    def inputs(self):
-        return {port: Stream(beats, 1, 1) for port, beats in self.takes.items()}
-
-    @property
-    def outputs(self):
-        return {port: Stream(beats, 1, 1) for port, beats in self.gives.items()}
-
-    def schedule(self):
-        return Schedule(self.processes, self.buffers)
-
-
-IN, OUT = {"in": 1}, {"out": 1}
-
-
-def passing(name, beats, latency=1):
-    """A beat in and a beat out in each cycle."""
-    return Toy(name, {"in": beats}, {"out": beats}, (Process((Phase(1, IN, OUT),), latency),))
-
-
-def bursts(name, beats, burst, idle, latency):
-    """Takes ``burst`` beats, pauses, and gives as many."""
-    phases = (Phase(burst, IN), Phase(idle), Phase(burst, gives=OUT))
-    return Toy(name, {"in": beats}, {"out": beats}, (Process(phases, latency),))
-
-
-def stored(name, beats, block, capacity, latency):
-    """Reads blocks of beats from a buffer that is filled beside."""
-    phases = (
-        Phase(block - 1, {"filled": 1}, OUT),
-        Phase(1, {"filled": 1}, OUT | {"free": block}),
-    )
-    processes = (
-        Process((Phase(1, IN | {"free": 1}, {"filled": 1}),)),
-        Process(phases, latency),
-    )
-    buffers = {"filled": Buffer(capacity), "free": Buffer(capacity, capacity)}
-    return Toy(name, {"in": beats}, {"out": beats}, processes, buffers)
-
-
-def fork(name, beats, latency=0):
-    ports = {"out0": 1, "out1": 1}
-    step = Phase(1, IN, ports)
-    return Toy(name, {"in": beats}, dict.fromkeys(ports, beats), (Process((step,), latency),))
-
-
-def join(name, beats, latency=1):
-    ports = {"left": 1, "right": 1}
-    step = Phase(1, ports, OUT)
-    return Toy(name, dict.fromkeys(ports, beats), {"out": beats}, (Process((step,), latency),))
-
-
-def connected(layers, names, depths):
-    """Edges given as "layer.port layer.port", the graph's own ports without a dot."""
-
-    def port(name):
-        layer, _, port = name.rpartition(".")
-        return Port(layer, port)
-
-    edges = [
-        Edge(*map(port, name.split()), depth) for name, depth in zip(names, depths, strict=True)
-    ]
-    return Dataflow("toys", tuple(layers), tuple(edges))
-
-
-def in_a_row(layers, depths):
-    names = ["x", *(f"{layer.name}.{end}" for layer in layers for end in ("in", "out")), "y"]
-    pairs = [f"{a} {b}" for a, b in zip(names[::2], names[1::2], strict=True)]
-    return connected(layers, pairs, depths)
-
-
-def residual(branch, depths, latency=0):
-    """A fork, a layer on one branch, and a join."""
-    beats = branch.inputs["in"].beats
-    names = ["x f.in", "f.out0 b.in", "b.out j.left", "f.out1 j.right", "j.out y"]
-    return connected([fork("f", beats, latency), branch, join("j", beats)], names, depths)
 
 
 def check(dataflow):
@@ -122,22 +33,6 @@ def check(dataflow):
         assert list(done) == expected[port][:frames]
     assert result.period and list(result.occupancy) == most
     return result
-
-
-blocks = st.sampled_from([1, 2, 3, 4, 6, 12])
-small = st.integers(0, 5)
-
-
-@st.composite
-def layers(draw, name):
-    match draw(st.integers(0, 2)):
-        case 0:
-            return passing(name, 12, draw(small))
-        case 1:
-            return bursts(name, 12, draw(blocks), draw(small), draw(small))
-        case _:
-            block = draw(blocks)
-            return stored(name, 12, block, block + draw(small), draw(small))
 
 
 @given(st.data())
@@ -179,7 +74,7 @@ def test_fifos_as_deep_as_they_were_full_change_nothing():
 
 def test_the_period_is_proven_and_counted_in_frames():
     phases = (Phase(4, IN, OUT), Phase(3))
-    layer = Toy("l", {"in": 12}, {"out": 12}, (Process(phases),))
+    layer = Toy("l", 21, {"in": 12}, {"out": 12}, (Process(phases),))
     result = check(in_a_row([layer], [2, 2]))
     assert result.period == (1, 21) and result.cycles_per_frame == 21
     assert simulate(in_a_row([layer], [2, 2]), source_cycles=100).cycles_per_frame == 100

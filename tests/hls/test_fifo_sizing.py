@@ -1,0 +1,116 @@
+"""Depths of FIFOs: as fast as with any depth, none deeper than it has to be, none in a deadlock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import clocked_schedules
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_layers import bursts, connected, fork, in_a_row, join, layers, passing, residual, stored
+
+from hls.fifo_cost import fifo_bits, rounded_depth
+from hls.fifo_sizing import size_fifos
+from hls.schedule_simulation import Deadlock, simulate
+
+DEPTHS = sorted({rounded_depth(depth) for depth in range(2, 66)})
+
+
+def depths_of(dataflow):
+    return [edge.depth for edge in dataflow.edges]
+
+
+def reaches(dataflow, depths, cycles):
+    """Whether it runs at this pace, by the clocked model over many frames."""
+    edges = [replace(e, depth=d) for e, d in zip(dataflow.edges, depths, strict=True)]
+    done, _ = clocked_schedules.completed(
+        replace(dataflow, edges=tuple(edges)), 16, 16 * (int(cycles) + 60)
+    )
+    return all(len(d) == 16 and d[-1] - d[7] <= 8 * cycles for d in done.values())
+
+
+def check(dataflow):
+    """As fast as with deep FIFOs, and no faster with any FIFO a size smaller, or slower."""
+    result = size_fifos(dataflow)
+    cycles = result.cycles_per_frame
+    assert result.simulation.period is not None
+    ample = simulate(dataflow, [200] * len(dataflow.edges))
+    assert cycles == result.cycles_best == ample.cycles_per_frame
+    found = depths_of(result.dataflow)
+    assert reaches(dataflow, found, cycles)
+    for edge, depth in enumerate(found):
+        assert depth in DEPTHS
+        if depth > 2:
+            smaller = DEPTHS[DEPTHS.index(depth) - 1]
+            less = [smaller if e == edge else d for e, d in enumerate(found)]
+            assert not reaches(dataflow, less, cycles), (edge, found)
+    return result
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_rows_run_at_the_pace_of_the_slowest(data):
+    row = [data.draw(layers(f"l{i}")) for i in range(data.draw(st.integers(1, 4)))]
+    check(in_a_row(row, [2] * (len(row) + 1)))
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_branches_do_not_block_each_other(data):
+    check(residual(data.draw(layers("b")), [2] * 5, data.draw(st.integers(0, 2))))
+
+
+def two_residuals():
+    """A branch of bursts around another one."""
+    parts = [
+        *(fork("f", 12), passing("a", 12), fork("g", 12), bursts("b", 12, 4, 2, 3)),
+        *(join("h", 12), stored("c", 12, 6, 12, 2), join("j", 12)),
+    ]
+    names = [
+        *("x f.in", "f.out0 a.in", "a.out g.in", "g.out0 b.in", "g.out1 h.right"),
+        *("b.out h.left", "h.out c.in", "c.out j.left", "f.out1 j.right", "j.out y"),
+    ]
+    return connected(parts, names, [2] * len(names))
+
+
+def test_only_the_shortcuts_of_residual_branches_are_deep():
+    dataflow = two_residuals()
+    with pytest.raises(Deadlock):
+        simulate(dataflow)
+    result = check(dataflow)
+    deep = {str(e.source.layer) for e in result.dataflow.edges if e.depth > 2}
+    assert deep == {"f", "g"}
+    assert result.bottleneck == "b" and result.cycles_per_frame == 30
+    assert result.proof.startswith("no deadlock: ")
+    assert result.bits == sum(depths_of(result.dataflow)) == fifo_bits(result.dataflow)
+
+
+def test_no_smaller_choice_of_depths_is_as_fast():
+    dataflow = residual(bursts("b", 12, 6, 1, 2), [2] * 5)
+    result = check(dataflow)
+    for depths in product([2, 3, 5], repeat=5):
+        if sum(depths) < result.bits:
+            assert not reaches(dataflow, depths, result.cycles_per_frame), depths
+
+
+def test_deterministic_and_regardless_of_the_depths_there_are():
+    dataflow = two_residuals()
+    deep = replace(dataflow, edges=tuple(replace(e, depth=40) for e in dataflow.edges))
+    first, second, third = size_fifos(dataflow), size_fifos(dataflow), size_fifos(deep)
+    assert depths_of(first.dataflow) == depths_of(second.dataflow) == depths_of(third.dataflow)
+
+
+def test_a_slow_buffer_is_the_pace_that_counts():
+    """One that holds a block at a time takes twice what the layer says."""
+    result = check(in_a_row([stored("s", 12, 4, 4, 1)], [2, 2]))
+    assert result.cycles_per_frame > 12
+
+
+@pytest.mark.parametrize(
+    ("beats", "depth"),
+    [(0, 2), (2, 2), (3, 3), (4, 5), (5, 5), (6, 9), (17, 17), (18, 33), (65, 65), (66, 129)],
+)
+def test_rounded_depth(beats, depth):
+    assert rounded_depth(beats) == depth
