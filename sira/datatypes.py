@@ -99,6 +99,13 @@ class InputSpec:
         """The range of an input of this shape."""
         t = self.datatype
         scale, bias = (_spread(v, shape, where) for v in (self.scale, self.bias))
+        if min(self.scale) <= 0:
+            raise SiraError(
+                "the scale must be positive",
+                where=where,
+                expected="scale > 0",
+                found=str(min(self.scale)),
+            )
         unit = Exact.of(t.unit)
         if t.step == 1:
             return ScaledInt.of(t.lo, t.hi, scale * unit, bias)

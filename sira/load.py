@@ -22,6 +22,13 @@ from sira.ops import RULES, malformed, rule_of
 _CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 
 
+_NEVER_FOLDED = frozenset(
+    ("DequantizeLinear", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+)
+"""Operators that no constants are put through here: the first stays exact, the others are random.
+"""
+
+
 def load(path: str | Path) -> ir.Model:
     """Read a QONNX or QCDQ file.
 
@@ -231,7 +238,7 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
         if (
             node.inputs
             and all(v is None or v.const_value is not None for v in node.inputs)
-            and (kind != "quantizer" and node.op_type != "DequantizeLinear")
+            and (kind != "quantizer" and node.op_type not in _NEVER_FOLDED)
         ):
             _replace(graph, node, _execute(node, constants))
             continue

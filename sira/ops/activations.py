@@ -23,6 +23,7 @@ from sira.ops.base import (
     real,
     register,
     rising,
+    with_parameters,
 )
 from sira.scaled import ONE, ZERO, Ints, ScaledInt
 
@@ -162,7 +163,7 @@ def _bent_slope(args: Args, negative: Exact) -> Ints | None:
 
 register("Relu", rule=OpRule("elementwise", _relu, first_shape, _relu_slope))
 register("LeakyRelu", rule=OpRule("elementwise", _leaky_relu, first_shape, _leaky_slope))
-register("PRelu", rule=OpRule("elementwise", _prelu, first_shape, _prelu_slope))
-register("Clip", rule=OpRule("elementwise", _clip, first_shape, rising))
+register("PRelu", rule=OpRule("elementwise", _prelu, with_parameters(1), _prelu_slope))
+register("Clip", rule=OpRule("elementwise", _clip, with_parameters(1, 2), rising))
 register("Sigmoid", rule=OpRule("elementwise", _sigmoid, first_shape, rising))
 register("Tanh", rule=OpRule("elementwise", _tanh, first_shape, rising))

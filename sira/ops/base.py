@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.int64 import INT64_MAX
 from sira.interval import Interval
 from sira.scaled import Ints, ScaledInt, Value
 
@@ -61,10 +63,9 @@ class Constant:
         if self.quantized is not None:
             return self.quantized
         a = self.file_array
-        if (
-            a.dtype.kind in "iub"
-            or (np.isfinite(a) & (np.rint(a) == a) & (np.abs(a) < 2**62)).all()
-        ):
+        if (a.dtype.kind in "iub" and bool((a <= INT64_MAX).all())) or (
+            np.isfinite(a) & (np.rint(a) == a) & (np.abs(a) < 2**62)
+        ).all():
             return ScaledInt.integers(q := a.astype(np.int64), q)
         return None
 
@@ -197,6 +198,49 @@ def numbers(x: Arg) -> Interval | Exact:
             return x.interval
         case Constant():
             return x.real
+
+
+def with_parameters(*indices: int) -> ShapeRule:
+    """The shape of the first input, to which the parameters at ``indices`` must broadcast."""
+
+    def shape_rule(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+        for i in indices:
+            if i < len(shapes) and prod(shapes[i]) != 1:
+                check_parameter(node, i, shapes[i], _broadcasts(shapes[i], shapes[0]), shapes[0])
+        return [shapes[0]] * len(node.outputs)
+
+    return shape_rule
+
+
+def with_channel_parameters(*indices: int) -> ShapeRule:
+    """The shape of the first input (N, C, ...), and vectors (C,) at ``indices``."""
+
+    def shape_rule(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+        channels = shapes[0][1:2] or shapes[0]
+        for i in indices:
+            check_parameter(node, i, shapes[i], shapes[i] == channels, channels)
+        return [shapes[0]] * len(node.outputs)
+
+    return shape_rule
+
+
+def check_parameter(node: ir.Node, index: int, found: Shape, fits: bool, expected: Shape) -> None:
+    """Refuse a parameter (input ``index``) whose shape does not fit."""
+    if not fits:
+        raise SiraError(
+            "a parameter does not fit",
+            where=f"{g.describe(node)}, input {index}",
+            expected=f"shape {expected}, or one that broadcasts to it",
+            found=str(found),
+            remedy="export the model again",
+        )
+
+
+def _broadcasts(shape: Shape, target: Shape) -> bool:
+    padded = (1,) * (len(target) - len(shape)) + shape
+    return len(shape) <= len(target) and all(
+        d in (1, t) for d, t in zip(padded, target, strict=True)
+    )
 
 
 def operand(x: Arg | None) -> Value:

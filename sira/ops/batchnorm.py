@@ -14,9 +14,9 @@ from sira.ops.base import (
     Constant,
     OpRule,
     affine,
-    first_shape,
     per_channel,
     register,
+    with_channel_parameters,
 )
 from sira.scaled import ONE, Ints
 
@@ -61,5 +61,6 @@ def _slope(node: ir.Node, args: Args) -> Ints | None:
 
 
 register(
-    "BatchNormalization", rule=OpRule("elementwise", _batch_normalization, first_shape, _slope)
+    "BatchNormalization",
+    rule=OpRule("elementwise", _batch_normalization, with_channel_parameters(1, 2, 3, 4), _slope),
 )

@@ -24,7 +24,18 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.int64 import Ints, integer_matmul, plus, whole_numbers
 from sira.interval import Interval
-from sira.ops.base import Arg, Args, Constant, Constants, OpRule, Shape, affine, numbers, register
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    Constants,
+    OpRule,
+    Shape,
+    affine,
+    check_parameter,
+    numbers,
+    register,
+)
 from sira.ops.products import (
     IntegerMac,
     integer_weights,
@@ -289,6 +300,7 @@ def _conv_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> li
     (x, w), groups = shapes[:2], _groups(node)
     if len(x) < 3 or len(w) != len(x) or x[1] != w[1] * groups or w[0] % groups:
         raise _no_fit(node, "(N, C, ...) and (O, C / group, ...)", x, w)
+    _check_bias(node, shapes, w[0])
     return [(x[0], w[0], *convolution_window(node, x[2:], w[2:]).outputs)]
 
 
@@ -296,7 +308,13 @@ def _transpose_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) 
     (x, w), groups = shapes[:2], _groups(node)
     if len(x) < 3 or len(w) != len(x) or x[1] != w[0] or x[1] % groups:
         raise _no_fit(node, "(N, C, ...) and (C, O / group, ...)", x, w)
+    _check_bias(node, shapes, w[1] * groups)
     return [(x[0], w[1] * groups, *transposed_window(node, x[2:], w[2:]).outputs)]
+
+
+def _check_bias(node: ir.Node, shapes: list[Shape], outputs: int) -> None:
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        check_parameter(node, 2, shapes[2], shapes[2] == (outputs,), (outputs,))
 
 
 def _no_fit(node: ir.Node, expected: str, x: Shape, w: Shape) -> SiraError:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.ops.axes import aligned
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, register
 from sira.scaled import Ints, ScaledInt
 
@@ -104,7 +105,7 @@ def _topk(node: ir.Node, args: Args) -> list[Arg]:
     axis = axis_of(node, len(shape))
     y = numbers(x)
     y = y.interval if isinstance(y, Exact) else y
-    top = y.map(lambda b: np.broadcast_to(b, y.shape).max(axis, keepdims=True) if b.ndim else b)
+    top = y.map(lambda b: aligned(b, len(shape)).max(axis, keepdims=True) if b.ndim else b)
     q = argmax(x, axis, shape)
     index = ScaledInt.integers(0, shape[axis] - 1) if q is None else ScaledInt.integers(q, q)
     return [top.because(f"{g.describe(node)}: the largest of several tensors' values"), index]

@@ -18,7 +18,18 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Enclosure, Exact, Undecided
 from sira.interval import Floats
-from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, operand, real, register, rising
+from sira.ops.base import (
+    Arg,
+    Args,
+    OpRule,
+    numbers,
+    operand,
+    real,
+    register,
+    rising,
+    with_parameters,
+)
+from sira.ops.quant import check_positive
 from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
 from sira.scaled import Ints, ScaledInt
 
@@ -98,10 +109,7 @@ def _format(node: ir.Node, args: Args) -> _Format:
 
 def _float_quant(node: ir.Node, args: Args) -> list[Arg]:
     x, scale, form = numbers(operand(args[0])), real(args[1]), _format(node, args)
-    if (scale.signs() <= 0).any():
-        raise SiraError(
-            "a quantizer's scale must be positive", where=g.describe(node), expected="scale > 0"
-        )
+    check_positive(node, scale)
     if isinstance(x, Exact):
         flat = (x / scale).values
         lo = hi = np.array([form.exact(v) for v in flat.ravel()], np.int64).reshape(flat.shape)
@@ -123,4 +131,4 @@ def _float_quant(node: ir.Node, args: Args) -> list[Arg]:
     return [ScaledInt.of(lo, hi, scale * step, Exact.of(0))]
 
 
-register("FloatQuant", rule=OpRule("quantizer", _float_quant, first_shape, rising))
+register("FloatQuant", rule=OpRule("quantizer", _float_quant, with_parameters(1), rising))

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.exact import Exact, rational_gcd
+from sira.ops.axes import need, negative
 from sira.ops.base import (
     Arg,
     Args,
@@ -21,22 +23,36 @@ from sira.ops.base import (
     OpRule,
     Shape,
     first_shape,
+    operand,
     register,
 )
 from sira.scaled import ScaledInt
 
 
 def _identity(node: ir.Node, args: Args) -> list[Arg]:
+    training = args[2] if node.op_type == "Dropout" and len(args) > 2 else None
+    if isinstance(training, Constant) and training.file_array.any():
+        raise SiraError(
+            "Dropout is in training mode",
+            where=g.describe(node),
+            remedy="export the model in evaluation mode",
+        )
     assert args[0] is not None
     return [args[0]]
 
 
 def _cast(node: ir.Node, args: Args) -> list[Arg]:
-    """Numbers stay what they are; a type that would cut off their fractions is an error."""
+    """Numbers stay what they are; a type that would round them is an error.
+
+    FLOAT and DOUBLE stand for the real numbers, as everywhere.
+    """
     x = args[0]
     assert x is not None
     target = ir.DataType(g.attribute(node, "to"))
+    if target in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        return [x]
     if target.is_floating_point():
+        _check_precision(node, x, target)
         return [x]
     if _are_integers(x):
         _check_fit(node, x, target)
@@ -50,10 +66,37 @@ def _cast(node: ir.Node, args: Args) -> list[Arg]:
     )
 
 
+def _check_precision(node: ir.Node, x: Arg, target: ir.DataType) -> None:
+    """Refuse a floating-point type that does not hold every value of the range exactly."""
+    kind: Any = ml_dtypes.finfo(target.numpy())  # type: ignore[no-untyped-call]
+    value = operand(x)
+    if isinstance(value, ScaledInt):
+        range_ = value.interval
+        largest = max(float(np.abs(range_.lo).max()), float(np.abs(range_.hi).max()))
+        if isinstance(value.scale, Exact) and isinstance(value.bias, Exact):
+            unit = rational_gcd(np.append(value.scale.values, value.bias.values))
+            power = (
+                unit.numerator & (unit.numerator - 1)
+                == 0
+                == unit.denominator & (unit.denominator - 1)
+            )
+            digits = largest <= unit * 2 ** (int(kind.nmant) + 1)
+            reach = largest <= float(kind.max) and unit >= float(kind.smallest_subnormal)
+            if power and digits and reach:
+                return
+    raise SiraError(
+        f"a Cast to {target.name} must not round",
+        where=g.describe(node),
+        expected=f"values of up to {int(kind.nmant) + 1} binary digits",
+        found="others",
+        remedy="keep FLOAT, or quantize instead",
+    )
+
+
 def _check_fit(node: ir.Node, x: Arg, target: ir.DataType) -> None:
     """Refuse a type that does not hold the range: executors wrap, or make a truth value of it."""
-    if not isinstance(x, ScaledInt):
-        return
+    x = operand(x)
+    assert isinstance(x, ScaledInt)
     if target == ir.DataType.BOOL:
         low, high = 0, 1
     else:
@@ -115,24 +158,19 @@ def _transpose(node: ir.Node, args: Args) -> list[Arg]:
 
 def permutation(node: ir.Node, rank: int) -> list[int]:
     """The axes of a Transpose; without the attribute they are reversed."""
-    return list(g.attribute(node, "perm", tuple(reversed(range(rank)))))
-
-
-def _need(node: ir.Node, constants: Constants, index: int) -> list[int]:
-    value = constants[index] if index < len(constants) else None
-    if value is None:
+    perm = [int(p) for p in g.attribute(node, "perm", tuple(reversed(range(rank))))]
+    if sorted(perm) != list(range(rank)):
         raise SiraError(
-            "the target shape must be known at compile time",
+            "perm is no permutation of the axes",
             where=g.describe(node),
-            expected="a constant",
-            found="a computed tensor",
-            remedy="export the model with static shapes",
+            expected=f"each of 0..{rank - 1} once",
+            found=str(perm),
         )
-    return [int(v) for v in np.atleast_1d(value)]
+    return perm
 
 
 def _reshape_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
-    source, wanted = shapes[0], _need(node, constants, 1)
+    source, wanted = shapes[0], need(node, constants, 1, "target shape") or []
     if not g.attribute(node, "allowzero", 0):
         wanted = [source[i] if d == 0 else d for i, d in enumerate(wanted)]
     if -1 in wanted:
@@ -157,16 +195,24 @@ def _flatten_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) ->
 def _axes(node: ir.Node, constants: Constants) -> list[int] | None:
     """From the second input (opset 13 and later) or the attribute (before)."""
     if len(constants) > 1:
-        return _need(node, constants, 1)
+        return need(node, constants, 1, "axes")
     axes = g.attribute(node, "axes")
     return None if axes is None else [int(a) for a in axes]
 
 
 def _squeeze_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     axes, rank = _axes(node, constants), len(shapes[0])
-    drop = (
-        {i for i, d in enumerate(shapes[0]) if d == 1} if axes is None else {a % rank for a in axes}
-    )
+    if axes is None:
+        drop = {i for i, d in enumerate(shapes[0]) if d == 1}
+    else:
+        drop = {negative(node, a, rank) + rank for a in axes}
+    if any(shapes[0][i] != 1 for i in drop):
+        raise SiraError(
+            "only axes of size 1 can be squeezed",
+            where=g.describe(node),
+            expected="size 1",
+            found=f"axes {sorted(drop)} of {shapes[0]}",
+        )
     return [tuple(d for i, d in enumerate(shapes[0]) if i not in drop)]
 
 

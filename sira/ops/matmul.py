@@ -20,6 +20,7 @@ from sira.ops.base import (
     OpRule,
     Shape,
     affine,
+    check_parameter,
     numbers,
     register,
 )
@@ -210,6 +211,11 @@ def _gemm_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> li
             expected="(M, K) and (K, N)",
             found=f"{a} and {b}",
         )
+    if len(shapes) > 2 and node.inputs[2] is not None:
+        fits = np.broadcast_shapes(shapes[2], (1, 1)) in {
+            (m, n) for m in (1, a[0]) for n in (1, b[1])
+        }
+        check_parameter(node, 2, shapes[2], fits, (a[0], b[1]))
     return [(a[0], b[1])]
 
 

@@ -16,7 +16,18 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
 from sira.interval import Floats, Interval
-from sira.ops.base import Arg, Args, Constants, OpRule, Shape, first_shape, numbers, real, register
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constants,
+    OpRule,
+    Shape,
+    first_shape,
+    numbers,
+    real,
+    register,
+    with_channel_parameters,
+)
 
 _ULPS = 16
 """Margin for one step of `numpy.logaddexp`, relative to its result's size plus 1."""
@@ -255,4 +266,7 @@ def _instance_normalization(node: ir.Node, args: Args) -> list[Arg]:
 register("Softmax", rule=OpRule("other", _softmax, first_shape))
 register("LogSoftmax", rule=OpRule("other", _log_softmax, first_shape))
 register("LayerNormalization", rule=OpRule("other", _layer_normalization, _layer_shapes))
-register("InstanceNormalization", rule=OpRule("other", _instance_normalization, first_shape))
+register(
+    "InstanceNormalization",
+    rule=OpRule("other", _instance_normalization, with_channel_parameters(1, 2)),
+)

@@ -6,6 +6,7 @@ Quant for odd zero points; its output is a plain integer.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -19,15 +20,17 @@ from sira.ops.base import (
     Arg,
     Args,
     Constant,
+    Constants,
     OpRule,
+    Shape,
     affine,
-    first_shape,
+    check_parameter,
     numbers,
     real,
     register,
     rising,
 )
-from sira.ops.quant import integers
+from sira.ops.quant import check_positive, integers
 from sira.rounding import round_floats
 from sira.scaled import Ints, ScaledInt
 
@@ -62,13 +65,7 @@ def _quantize(node: ir.Node, args: Args) -> list[Arg]:
     scale = _parameter(node, args[1], 1)
     zero = _parameter(node, args[2] if len(args) > 2 else None, 0)
     low, high = storage_range(node)
-    if (scale.signs() <= 0).any():
-        raise SiraError(
-            "a quantizer's scale must be positive",
-            where=g.describe(node),
-            expected="scale > 0",
-            found=str(min(float(s) for s in scale.values.ravel())),
-        )
+    check_positive(node, scale)
     assert args[0] is not None
     x = numbers(args[0])
     z = zero.values.astype(np.int64)
@@ -99,9 +96,20 @@ def _dequantize(node: ir.Node, args: Args) -> list[Arg]:
     return [affine(x, scale, -(scale * zero))]
 
 
+def _shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
+    """As the input; scale and zero point are numbers, or vectors along ``axis``."""
+    shape = shapes[0]
+    axis = int(g.attribute(node, "axis", 1))
+    along = shape[axis : axis + 1 or None]
+    for i in range(1, len(shapes)):
+        if prod(shapes[i]) != 1:
+            check_parameter(node, i, shapes[i], shapes[i] == along, along)
+    return [shape]
+
+
 def _sign_of_scale(node: ir.Node, args: Args) -> Ints:
     return _parameter(node, args[1], 1).signs()
 
 
-register("QuantizeLinear", rule=OpRule("quantizer", _quantize, first_shape, rising))
-register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, first_shape, _sign_of_scale))
+register("QuantizeLinear", rule=OpRule("quantizer", _quantize, _shapes, rising))
+register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, _shapes, _sign_of_scale))

@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Enclosure, Exact
+from sira.int64 import from_objects, plus, whole_numbers
 from sira.interval import Interval
-from sira.ops.base import Arg, Args, Constant, OpRule, first_shape, numbers, real, register, rising
+from sira.ops.base import (
+    Arg,
+    Args,
+    Constant,
+    OpRule,
+    first_shape,
+    numbers,
+    real,
+    register,
+    rising,
+    with_parameters,
+)
 from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
 from sira.scaled import Ints, ScaledInt
 
@@ -27,9 +39,9 @@ def integer_range(signed: bool, narrow: bool, bits: int) -> tuple[int, int]:
     return 0, 2**bits - 1 - int(narrow)
 
 
-def bit_width(node: ir.Node) -> int:
-    """The bit width of a Quant node, which must be one positive integer."""
-    bits = g.array(node.inputs[3])
+def bit_width(node: ir.Node, index: int = 3) -> int:
+    """The bit width at input ``index`` of a quantizer, which must be one positive integer."""
+    bits = g.array(node.inputs[index])
     if bits is None or bits.size != 1 or float(bits.item()) not in range(1, 33):
         raise SiraError(
             "the bit width must be a constant integer",
@@ -40,11 +52,8 @@ def bit_width(node: ir.Node) -> int:
     return int(bits.item())
 
 
-def _quant(node: ir.Node, args: Args) -> list[Arg]:
-    x, scale, zero = args[0], real(args[1]), real(args[2])
-    bits, signed = bit_width(node), bool(g.attribute(node, "signed", 1))
-    narrow = bool(g.attribute(node, "narrow", 0))
-    mode = parse_mode(g.attribute(node, "rounding_mode", "ROUND"), g.describe(node))
+def check_positive(node: ir.Node, scale: Exact) -> None:
+    """Refuse a quantizer whose scale is zero or negative."""
     if (scale.signs() <= 0).any():
         raise SiraError(
             "a quantizer's scale must be positive",
@@ -52,6 +61,14 @@ def _quant(node: ir.Node, args: Args) -> list[Arg]:
             expected="scale > 0",
             found=str(min(float(s) for s in scale.values.ravel())),
         )
+
+
+def _quant(node: ir.Node, args: Args) -> list[Arg]:
+    x, scale, zero = args[0], real(args[1]), real(args[2])
+    bits, signed = bit_width(node), bool(g.attribute(node, "signed", 1))
+    narrow = bool(g.attribute(node, "narrow", 0))
+    mode = parse_mode(g.attribute(node, "rounding_mode", "ROUND"), g.describe(node))
+    check_positive(node, scale)
     assert x is not None
     if isinstance(x, Constant):
         return [_fold(node, x, args, signed, narrow, mode, scale, zero)]
@@ -66,15 +83,15 @@ def _quant(node: ir.Node, args: Args) -> list[Arg]:
         lo, hi = (
             round_floats(np.clip(bound, low, high), mode).astype(np.int64) for bound in (y.lo, y.hi)
         )
-    return [_with_zero_point(lo, hi, scale, zero)]
+    return [with_zero_point(lo, hi, scale, zero)]
 
 
-def _with_zero_point(lo: Ints, hi: Ints, scale: Exact, zero: Exact) -> ScaledInt:
+def with_zero_point(lo: Ints, hi: Ints, scale: Exact, zero: Exact) -> ScaledInt:
     """``scale * (q - zero)``: an integer zero point moves into q, any other into the bias."""
-    if all(z.denominator == 1 for z in zero.values.ravel()):
-        offset = zero.values.astype(np.int64)
-        moved = lo - offset
-        return ScaledInt.of(moved, moved if hi is lo else hi - offset, scale, Exact.of(0))
+    offset = whole_numbers(-zero)
+    if offset is not None:
+        moved = plus(lo, offset)
+        return ScaledInt.of(moved, moved if hi is lo else plus(hi, offset), scale, Exact.of(0))
     return ScaledInt.of(lo, hi, scale, -(scale * zero))
 
 
@@ -98,7 +115,7 @@ def _divide(x: Arg, scale: Exact, zero: Exact) -> Interval | Exact:
 def integers(x: Exact, mode: RoundingMode) -> Ints:
     """Round exact values; elements nobody asked for become 0."""
     flat = [0 if isinstance(v, float) else round_exact(v, mode) for v in x.values.ravel()]
-    return np.array(flat, np.int64).reshape(x.shape)
+    return from_objects(np.array(flat, object)).reshape(x.shape)
 
 
 def _fold(
@@ -118,7 +135,7 @@ def _fold(
     s, z, b = (np.asarray(a.file_array) for a in args[1:4] if isinstance(a, Constant))
     out = quantize_float32(_float32(x), s, z, int(b.item()), signed, narrow, mode)
     q = np.rint(np.asarray(out, np.float64) / s.astype(np.float64) + z).astype(np.int64)
-    return Constant(np.asarray(out, np.float32), _with_zero_point(q, q, scale, zero))
+    return Constant(np.asarray(out, np.float32), with_zero_point(q, q, scale, zero))
 
 
 def quantize_float32(
@@ -160,6 +177,7 @@ def _float32(x: Constant) -> NDArray[np.float32]:
 
 def _bipolar_quant(node: ir.Node, args: Args) -> list[Arg]:
     x, scale = args[0], real(args[1])
+    check_positive(node, scale)
     assert x is not None
     if isinstance(x, Constant):
         q = np.where(_float32(x) >= 0, 1, -1).astype(np.int64)
@@ -174,6 +192,14 @@ def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
     rank = len(g.shape(node.outputs[0]))
     axis = channel_axis(node)
     steps = real(args[1])  # (C or 1, n)
+    sizes = (1, g.shape(node.outputs[0])[axis])
+    if len(steps.shape) != 2 or steps.shape[0] not in sizes:
+        raise SiraError(
+            "the thresholds do not fit",
+            where=g.describe(node),
+            expected=f"shape (C, n) with C = 1 or {sizes[1]}",
+            found=str(steps.shape),
+        )
     channels = steps.map(
         lambda t: np.reshape(t, (t.shape[0],) + (1,) * (rank - 1 - axis) + t.shape[1:])
     )
@@ -191,11 +217,7 @@ def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
             expected="out_scale > 0",
             found=str(g.attribute(node, "out_scale", 1.0)),
         )
-    whole = (bias / scale).values.item()
-    if whole.denominator == 1:
-        moved = lo + int(whole)
-        return [ScaledInt.of(moved, moved if hi is lo else hi + int(whole), scale, Exact.of(0))]
-    return [ScaledInt.of(lo, hi, scale, bias)]
+    return [with_zero_point(lo, hi, scale, -(bias / scale))]
 
 
 def _output_affine(node: ir.Node) -> tuple[Exact, Exact]:
@@ -221,6 +243,6 @@ def channel_axis(node: ir.Node) -> int:
     return layout.index("C") if "C" in layout else 1
 
 
-register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, first_shape, rising))
-register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, first_shape, rising))
+register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, with_parameters(1, 2), rising))
+register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, with_parameters(1), rising))
 register("MultiThreshold", rule=OpRule("quantizer", _multithreshold, first_shape, rising))

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.exact import Exact
+from sira.int64 import INT64_MAX, largest
 from sira.interval import Interval
 from sira.ops.base import (
     Arg,
@@ -58,8 +59,10 @@ def _fold(x: ScaledInt) -> ScaledInt | None:
     if (found := _rational(x)) is None:
         return None
     scale, bias = found
-    twice = (bias / scale).values * 2
+    twice = np.asarray((bias / scale).values * 2)
     if any(v.denominator != 1 for v in np.ravel(twice)):
+        return None
+    if max(abs(v) for v in twice.ravel()) + 2 * largest(x.lo, x.hi) > INT64_MAX:
         return None
     shift = np.asarray(twice, np.int64)
     odd = shift % 2  # x = scale/2 * m with m = 2*q + shift, which is always even or always odd
@@ -94,11 +97,13 @@ def _sign(node: ir.Node, args: Args) -> list[Arg]:
 
 def _lattice_sign(x: ScaledInt, zero: Exact) -> ScaledInt:
     """Sign of integers against the place of real zero among them."""
-    below = np.asarray(zero.elementwise(lambda v: v.__floor__()).values, np.int64)
+    limit = INT64_MAX  # no integer lies beyond
+    floors = zero.elementwise(lambda v: min(max(v.__floor__(), -limit), limit))
+    below = np.asarray(floors.values, np.int64)
     between = np.array([v.denominator != 1 for v in zero.values.ravel()]).reshape(zero.shape)
 
     def sign(q: Ints) -> Ints:
-        return np.where(between, np.where(q > below, 1, -1), np.sign(q - below))
+        return np.where(between, np.where(q > below, 1, -1), (q > below) * 1 - (q < below) * 1)
 
     lo = sign(x.lo)
     hi = lo if x.hi is x.lo else sign(x.hi)
@@ -115,13 +120,14 @@ def _rounded(mode: RoundingMode) -> Evaluate:
         found = _rational(x)
         if found is not None and all(v.denominator == 1 for r in found for v in r.values.ravel()):
             return [x]
-        if found is not None and isinstance(x, ScaledInt) and x.lo is not x.hi:
-            lo, hi = (integers(Exact.of(q) * found[0] + found[1], mode) for q in (x.lo, x.hi))
-            return [ScaledInt.integers(lo, hi)]
         y = numbers(x)
         assert isinstance(y, Interval)
+        bounded = bool((np.abs(y.lo) < _LARGEST).all() and (np.abs(y.hi) < _LARGEST).all())
+        if bounded and found is not None and isinstance(x, ScaledInt) and x.lo is not x.hi:
+            lo, hi = (integers(Exact.of(q) * found[0] + found[1], mode) for q in (x.lo, x.hi))
+            return [ScaledInt.integers(lo, hi)]
         low, high = round_floats(y.lo, mode), round_floats(y.hi, mode)
-        if (np.abs(low) < _LARGEST).all() and (np.abs(high) < _LARGEST).all():
+        if bounded:
             lo = low.astype(np.int64)
             return [ScaledInt.integers(lo, lo if y.lo is y.hi else high.astype(np.int64))]
         return [Interval(low, high, y.reason).because(f"{g.describe(node)}: not bounded")]

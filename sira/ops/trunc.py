@@ -17,10 +17,21 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.ops.base import Arg, Args, OpRule, first_shape, numbers, real, register, rising
-from sira.ops.quant import integer_range, integers
+from sira.ops.base import (
+    Arg,
+    Args,
+    OpRule,
+    numbers,
+    real,
+    register,
+    rising,
+    with_parameters,
+)
+from sira.ops.quant import bit_width, check_positive, integer_range, integers, with_zero_point
 from sira.rounding import parse_mode, round_floats
-from sira.scaled import ZERO, Ints, ScaledInt
+from sira.scaled import Ints, ScaledInt
+
+_LARGEST = 2.0**62
 
 
 def _trunc(node: ir.Node, args: Args) -> list[Arg]:
@@ -37,19 +48,22 @@ def _trunc(node: ir.Node, args: Args) -> list[Arg]:
 
 
 def _version_1(node: ir.Node, args: Args) -> ScaledInt:
-    scale, zero = _positive(node, args[1]), real(args[2])
-    step = Exact.of(Fraction(2) ** (_bits(node, args[3]) - _bits(node, args[4])))
+    scale, zero = real(args[1]), real(args[2])
+    check_positive(node, scale)
+    step = Exact.of(Fraction(2) ** (bit_width(node, 3) - bit_width(node, 4)))
     lo, hi = _truncated(node, args[0], scale, zero, step, None)
-    return _scaled(lo, hi, scale, zero)
+    return with_zero_point(lo, hi, scale, zero)
 
 
 def _version_2(node: ir.Node, args: Args) -> ScaledInt:
-    scale, zero, out_scale = _positive(node, args[1]), real(args[2]), _positive(node, args[4])
+    scale, zero, out_scale = real(args[1]), real(args[2]), real(args[4])
+    check_positive(node, scale)
+    check_positive(node, out_scale)
     signed, narrow = (bool(g.attribute(node, k, d)) for k, d in (("signed", 1), ("narrow", 0)))
-    limits = integer_range(signed, narrow, _bits(node, args[5]))
+    limits = integer_range(signed, narrow, bit_width(node, 5))
     step = (out_scale / scale).elementwise(nearest_power_of_two)
     lo, hi = _truncated(node, args[0], scale, zero, step, limits)
-    return _scaled(lo, hi, out_scale, zero / step)
+    return with_zero_point(lo, hi, out_scale, zero / step)
 
 
 def _truncated(
@@ -72,12 +86,12 @@ def _truncated(
         return q, q
     whole = y / scale.interval + zero.interval
     divisor = step.interval.lo
-    if limits is None and not (np.isfinite(whole.lo).all() and np.isfinite(whole.hi).all()):
+    if limits is None and not ((whole.lo >= -_LARGEST).all() and (whole.hi <= _LARGEST).all()):
         raise SiraError(
             "Trunc of an unbounded tensor",
             where=g.describe(node),
-            expected="an operand with a range",
-            found="any real number",
+            expected="an operand whose integers fit into 64 bits",
+            found=f"{whole.lo.min():g}..{whole.hi.max():g}",
             remedy="quantize in front of it, or declare the input",
         )
     bounds = []
@@ -98,37 +112,4 @@ def nearest_power_of_two(ratio: Fraction) -> Fraction:
     return 2 * power if ratio * ratio > 2 * power * power else power
 
 
-def _scaled(lo: Ints, hi: Ints, scale: Exact, zero: Exact) -> ScaledInt:
-    """``scale * (q - zero)``: an integer zero point moves into q, any other into the bias."""
-    if all(z.denominator == 1 for z in zero.values.ravel()):
-        offset = zero.values.astype(np.int64)
-        moved = lo - offset
-        return ScaledInt.of(moved, moved if hi is lo else hi - offset, scale, ZERO)
-    return ScaledInt.of(lo, hi, scale, -(scale * zero))
-
-
-def _positive(node: ir.Node, arg: Arg | None) -> Exact:
-    scale = real(arg)
-    if (scale.signs() <= 0).any():
-        raise SiraError(
-            "a quantizer's scale must be positive",
-            where=g.describe(node),
-            expected="scale > 0",
-            found=str(min(float(s) for s in scale.values.ravel())),
-        )
-    return scale
-
-
-def _bits(node: ir.Node, arg: Arg | None) -> int:
-    widths = real(arg).values.ravel()
-    if len(widths) != 1 or widths[0] not in range(1, 33):
-        raise SiraError(
-            "the bit width must be a constant integer",
-            where=g.describe(node),
-            expected="1..32",
-            found=", ".join(str(w) for w in widths[:4]),
-        )
-    return int(widths[0])
-
-
-register("Trunc", rule=OpRule("quantizer", _trunc, first_shape, rising))
+register("Trunc", rule=OpRule("quantizer", _trunc, with_parameters(1, 2, 4), rising))

@@ -415,3 +415,19 @@ def nets(draw: Any) -> tuple[Net, InputSpec]:
 def test_random_convolutions(case: tuple[Net, InputSpec]) -> None:
     net, spec = case
     check(net, spec, samples=8)
+
+
+def test_a_zero_point_at_the_border_of_64_bits() -> None:
+    """Where padding makes it matter, the zero point moves into the integers."""
+    zero = np.zeros((1, 1, 1, 1), np.int64)
+    for high, fits in ((2**62 - 1, True), (2**62, False)):
+        net = Net((1, 1, 1))
+        net.node("Conv", "x", np.array([[[0, 1]]], np.float32), pads=[1, 0])
+        spec = integers(0, high, 1, 2**62)
+        if fits:
+            found = run(net, spec, zero)[0]["t0"]
+            assert isinstance(found, ScaledInt)
+            assert (found.lo.item(), found.hi.item()) == (2**62, 2**63 - 1)
+        else:
+            with pytest.raises(SiraError, match="Conv_0: the integers do not fit into 64 bits"):
+                run(net, spec, zero)

@@ -133,3 +133,16 @@ def test_what_is_not_supported(op: str, inputs: Any, attributes: Any, message: s
     net.node(op, "x", *inputs, **attributes)
     with pytest.raises(SiraError, match=message):
         decided(net)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_the_largest_of_ranges_for_each_channel(axis: int) -> None:
+    """A tensor of rank 3 whose range (3, 1) has fewer axes."""
+    net = Net((1, 3, 2))
+    y = net.node("Add", "x", np.float32([[0.0], [0.5], [8.0]]))
+    net.node("TopK", y, np.array([1]), axis=axis, outputs=2)
+    values = net.nodes[-1].output[0]
+    found = analyze(prepare(annotated(net.proto(values))), {"x": integers(-2, 3)})[values]
+    expected = [(6, 11)] if axis == 1 else [(-2, 3), (-1.5, 3.5), (6, 11)]
+    assert isinstance(found, Interval)
+    assert list(zip(found.lo.ravel(), found.hi.ravel(), strict=True)) == expected

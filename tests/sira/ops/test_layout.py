@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx_models import Net, annotated, check, integers, run
 
@@ -107,3 +109,33 @@ def test_shapes_that_do_not_broadcast() -> None:
     net.node("Add", "x", np.zeros(3))
     with pytest.raises(SiraError, match=r"Add_0: shapes do not broadcast, found \(1, 4\) and \(3,"):
         prepare(annotated(net.proto()))
+
+
+FLOATS = [("FLOAT16", 11), ("BFLOAT16", 8), ("FLOAT8E4M3FN", 4), ("FLOAT8E5M2", 3)]
+
+
+@pytest.mark.parametrize("name, digits", FLOATS)
+def test_casts_to_narrow_floats_must_not_round(name: str, digits: int) -> None:
+    """Integers of so many binary digits pass, even times a power of two; others are refused."""
+    net = Net((1, 2))
+    to = getattr(onnx.TensorProto, name)
+    net.node("Cast", net.node("Cast", "x", to=to), to=onnx.TensorProto.FLOAT)
+    model = prepare(annotated(net.proto()))
+    largest = 2**digits
+    for scale in (1, 0.25, 2):
+        found = analyze(model, {"x": integers(-largest, largest, scale)})["t1"]
+        assert isinstance(found, ScaledInt) and found.hi.item() == largest
+    bad = [(largest + 1, 1, 0), (3, Fraction(1, 3), 0), (largest, 1, 0.5), (1, 2.0**-160, 0)]
+    for high, scale, bias in bad:
+        with pytest.raises(SiraError, match=f"a Cast to {name} must not round"):
+            analyze(model, {"x": integers(-largest, high, scale, bias)})
+    if name != "BFLOAT16":
+        with pytest.raises(SiraError, match=f"a Cast to {name} must not round"):
+            analyze(model, {"x": integers(0, 1, 2**40)})
+
+
+def test_narrow_floats_of_real_numbers_are_refused() -> None:
+    net = Net((1, 2))
+    net.node("Cast", net.node("Sigmoid", "x"), to=onnx.TensorProto.FLOAT16)
+    with pytest.raises(SiraError, match="Cast_1: a Cast to FLOAT16 must not round"):
+        analyze(prepare(annotated(net.proto())), {"x": integers(0, 3)})

@@ -92,3 +92,24 @@ def test_unbounded_operands_stay_intervals():
         assert isinstance(ranges[op], Interval) and "x is not declared" in ranges[op].reason
     sign = ranges["Sign"]
     assert isinstance(sign, ScaledInt) and (sign.lo.item(), sign.hi.item()) == (-1, 1)
+
+
+def test_the_border_of_64_bits() -> None:
+    """Where twice an integer does not fit, |x| is an interval; signs are told at any distance."""
+    for size, kept in ((2**62 - 1, True), (2**62, False)):
+        net = Net((1, 1))
+        net.node("Abs", "x")
+        found = ranges_of(net, integers(-size, 5))["t0"]
+        assert isinstance(found, ScaledInt) is kept
+        if isinstance(found, ScaledInt):
+            assert (found.lo.item(), found.hi.item()) == (0, size)
+    for offset, sign in ((2.0**70, 1), (-(2.0**70), -1)):
+        net = Net((1, 1))
+        net.node("Sign", net.node("Add", "x", offset))
+        found = ranges_of(net, integers(-(2**62), 2**62))["t1"]
+        assert isinstance(found, ScaledInt)
+        assert found.interval.lo.item() == found.interval.hi.item() == sign
+    net = Net((1, 1))
+    net.node("Floor", net.node("Mul", "x", 0.75))
+    found = ranges_of(net, integers(0, 2**63 - 1))["t1"]
+    assert isinstance(found, Interval) and found.hi.item() >= 0.75 * (2**63 - 1)

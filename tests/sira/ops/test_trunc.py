@@ -88,7 +88,7 @@ def test_errors():
         ranges_of(net, integers(0, 9))
     with pytest.raises(SiraError, match=r"scale must be positive, expected scale > 0, found -1.0"):
         ranges_of(_version_1(scale=-1.0), integers(0, 9))
-    with pytest.raises(SiraError, match=r"bit width must be a constant integer.*found 5/2"):
+    with pytest.raises(SiraError, match=r"bit width must be a constant integer.*found .2.5."):
         ranges_of(_version_2(after=2.5), integers(0, 9))
     with pytest.raises(SiraError, match="unknown rounding mode"):
         ranges_of(_version_2(mode="UPWARDS"), integers(0, 9))
