@@ -115,10 +115,19 @@ def _shaped(
 
 def decode(range_: ScaledInt, q: Ints) -> NDArray[np.float64]:
     """``scale * q + bias`` as float64, each rounded once from the exact value where rational."""
-    if isinstance(range_.scale, Exact) and isinstance(range_.bias, Exact):
-        exact = Exact.of(q) * range_.scale + range_.bias
-        return _to_floats(exact.values)
-    return q * range_.scale_float + range_.bias_float
+    if not (isinstance(range_.scale, Exact) and isinstance(range_.bias, Exact)):
+        return q * range_.scale_float + range_.bias_float
+    axes = np.broadcast_shapes(range_.scale.shape, range_.bias.shape)
+    distinct, at = np.unique(q, return_inverse=True)
+    if distinct.size * prod(axes) >= q.size:
+        return _to_floats((Exact.of(q) * range_.scale + range_.bias).values)
+    # Few integers, as pixels are: a table of them for each channel.
+    column = distinct.reshape(-1, *(1,) * len(axes))
+    table = np.broadcast_to(
+        (Exact.of(column) * range_.scale + range_.bias).values, (distinct.size, *axes)
+    )
+    floats: NDArray[np.float64] = _to_floats(table)[(at.reshape(q.shape), *np.indices(axes))]
+    return floats
 
 
 def _to_floats(values: Objects) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx_models import Net, annotated, fractions, integers, point, real
 from sira import golden
 from sira.analysis import analyze
 from sira.errors import SiraError
+from sira.exact import Exact
 from sira.interval import Interval
 from sira.load import load, prepare
 from sira.oracle import Oracle
@@ -116,3 +118,17 @@ def test_an_undeclared_input_takes_any_number() -> None:
 def test_samples_that_are_refused(samples: Any, message: str) -> None:
     with pytest.raises(SiraError, match=f"^input x: .*{message}"):
         encoded(samples)
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (3, 1, 1), (1, 3, 1, 1), (3, 1, 2)])
+@pytest.mark.parametrize("count", [1, 40])
+def test_decoded_numbers_are_rounded_once(axes: tuple[int, ...], count: int) -> None:
+    """Whether there are few different integers or many."""
+    random = np.random.default_rng(0)
+    scale = Exact.of(Fraction(1, 255))
+    bias = Exact(np.array([Fraction(int(n), 7) for n in random.integers(-9, 9, prod(axes))],
+                          object).reshape(axes))  # fmt: skip
+    q = random.integers(-3, 4, (count, 1, 3, 2, 2))
+    found = golden.decode(ScaledInt.of(-3, 3, scale, bias), q)
+    wanted = np.vectorize(lambda n, b: float(Fraction(int(n), 255) + b))(q, bias.values)
+    assert found.shape == wanted.shape and (found == wanted).all()

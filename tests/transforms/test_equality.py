@@ -115,7 +115,7 @@ def test_thresholds_off_by_one_are_found(case: Case) -> None:
     assert found > 20
 
 
-@pytest.mark.parametrize("suffix", ["_sign", "_border", "_finer"])
+@pytest.mark.parametrize("suffix", ["_sign", "_border", "_multiple"])
 def test_constants_in_front_of_thresholds(case: Case, suffix: str) -> None:
     arrays = constants(case.file)
     names = [name for name in arrays if name.endswith(suffix)]
