@@ -1,29 +1,34 @@
 """Co-simulation: compile SystemVerilog with Verilator and run whole batches of frames through it.
 
-The model and a harness (``cpp/verilator_harness.cpp``) become one shared library, which is cached.
-The memory files are read when a run starts, so a design with other weights needs no new build.
+The model and a harness (``cpp/verilator_harness.cpp``) become a shared library, which is cached. A
+large design becomes one for each layer and one for the top, see `hls.verilator_layers`. The memory
+files are read when a run starts, so a design with other weights needs no new build.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hls.dataflow import Dataflow, Ints, Layer, Stream
-from hls.emit_rtl import axis_prefixes, stream_bytes
+from hls.emit_rtl import axis_prefixes, identifiers, stream_bytes
 from hls.verilator_build import (
+    Model,
     cache_folder,
+    elaborate,
     run_tool,
-    shared_library,
+    shared_libraries,
     verilator_binary,
     verilator_version,
 )
+from hls.verilator_call import Beats, LayerLibrary, Outcome, pack_beats, simulate, unpack_beats
+from hls.verilator_layers import layer_models, link_memories, top_model
 
 __all__ = [
     "Interface",
@@ -46,6 +51,10 @@ __all__ = [
 
 class SimulationError(Exception):
     """The simulated hardware broke the stream protocol or stopped."""
+
+
+_LUT_OF_A_MODEL = 1000
+"""Building a model takes as long as so many (estimated) LUTs in it; two are built at a time."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +177,16 @@ def _distance(completed: Ints) -> float:
 
 @dataclass(frozen=True)
 class Simulator:
-    """A compiled model; ``memories`` is the folder its memory files are read from."""
+    """A compiled model; ``memories`` is the folder its memory files are read from.
+
+    ``layers`` are the libraries of the layers that have one of their own, by module name, in the
+    order of their stubs in the model.
+    """
 
     library: Path
     interface: Interface
     memories: Path
-    _function: object = field(repr=False, compare=False)
+    layers: Mapping[str, Path] = field(default_factory=dict)
 
     def run(
         self,
@@ -194,7 +207,8 @@ class Simulator:
         The working directory changes for a moment: not for several threads at once.
 
         Raises `SimulationError` when data changes or valid falls while stalled, a frame's last
-        beat is marked wrongly, surplus beats come out, or nothing moves any more.
+        beat is marked wrongly, surplus beats come out, nothing moves any more, or the model stops
+        by itself, as it does at a malformed memory file.
         """
         sinks, sources = self.interface.sinks, self.interface.sources
         if not isinstance(frames, Mapping):
@@ -210,43 +224,78 @@ class Simulator:
             for port, s in sources.items()
         }
         completed = {port: np.zeros(count, dtype=np.int64) for port in sources}
-        request = _Request(
-            folder=os.fsencode(self.memories.resolve()),
-            seed=seed,
-            stall_in=stall_in,
-            stall_out=stall_out,
-            reset_after=reset_after or 0,
-            idle_limit=self.interface.idle_limit,
-            drain=1_000 + self.interface.idle_limit // 20,
-            sinks=_streams([(beats[p], s, None) for p, s in sinks.items()]),
-            sources=_streams([(results[p], s, completed[p]) for p, s in sources.items()]),
-        )
-        assert callable(self._function)
-        status = self._function(ctypes.byref(request))
-        if status != 0:
-            port = list(sources)[request.failed_source]
-            raise SimulationError(_failure(status, port, request.failed_beat, sources[port].stream))
+        with tempfile.TemporaryDirectory(prefix="sira-") as scratch:
+            layers = []
+            for name, library in self.layers.items():
+                folder = Path(scratch) / name
+                folder.mkdir()
+                link_memories(self.memories, name, folder)
+                layers.append(LayerLibrary(name, library, folder))
+            outcome = simulate(
+                self.library,
+                self.memories,
+                [Beats(beats[p], s.stream.beats) for p, s in sinks.items()],
+                [Beats(results[p], s.stream.beats, completed[p]) for p, s in sources.items()],
+                layers,
+                seed=seed,
+                stall_in=stall_in,
+                stall_out=stall_out,
+                reset_after=reset_after or 0,
+                idle_limit=self.interface.idle_limit,
+                drain=1_000 + self.interface.idle_limit // 20,
+            )
+        if outcome.status != 0:
+            port = list(sources)[outcome.failed_source]
+            raise SimulationError(_failure(outcome, port, sources[port].stream))
         return SimulationResult(
             {p: unpack_beats(results[p], s.stream) for p, s in sources.items()},
             completed,
-            int(request.cycles),
+            outcome.cycles,
         )
 
 
-def _failure(status: int, port: str, beat: int, stream: Stream) -> str:
+def _failure(outcome: Outcome, port: str, stream: Stream) -> str:
     what = {
-        1: "nothing moved any more: deadlock, or beats are missing; output {port} waits for",
-        2: "data changed while the output was stalled: {port},",
-        3: "valid fell while the output was stalled: {port},",
-        4: "the mark of a frame's last beat is wrong: {port},",
-        5: "surplus beat: {port},",
-    }[status].format(port=repr(port))
-    return f"{what} frame {beat // stream.beats}, beat {beat % stream.beats} of {stream.beats}"
+        1: f"nothing moved any more: deadlock, or beats are missing; output {port!r} waits for",
+        2: f"data changed while the output was stalled: {port!r},",
+        3: f"valid fell while the output was stalled: {port!r},",
+        4: f"the mark of a frame's last beat is wrong: {port!r},",
+        5: f"surplus beat: {port!r},",
+        6: f"the simulation stopped: {outcome.message}",
+    }[outcome.status]
+    if outcome.status == 6:
+        return what
+    frame, beat = divmod(outcome.failed_beat, stream.beats)
+    return f"{what} frame {frame}, beat {beat} of {stream.beats}"
 
 
-def build(rtl: Path, dataflow: Dataflow, *, flags: Sequence[str] = ()) -> Simulator:
-    """Compile an accelerator emitted into the folder ``rtl``."""
-    return compile_model(sorted(rtl.glob("*.sv")), axi_interface(dataflow), rtl, flags=flags)
+def build(
+    rtl: Path,
+    dataflow: Dataflow,
+    *,
+    flags: Sequence[str] = (),
+    models: Literal["auto", "one", "layers"] = "auto",
+) -> Simulator:
+    """Compile an accelerator emitted into the folder ``rtl``.
+
+    It becomes ``one`` model, or one for each of its ``layers``; both do the same in every cycle.
+    ``auto`` takes what is built sooner. ``flags`` are further options for Verilator.
+    """
+    interface = axi_interface(dataflow)
+    sources = sorted(rtl.glob("*.sv"))
+    if models == "one":
+        return compile_model(sources, interface, rtl, flags=flags)
+    names = list(identifiers([layer.name for layer in dataflow.layers]).values())
+    layers = layer_models(rtl, names, flags)
+    if models == "auto":
+        different = len({layer.digest() for layer in layers})
+        if sum(layer.estimate().lut for layer in dataflow.layers) < _LUT_OF_A_MODEL * different:
+            return compile_model(sources, interface, rtl, flags=flags)
+    header = _interface_header(interface, len(names))
+    top = top_model(rtl, names, header, interface.top, flags)
+    check = partial(elaborate, sources, interface.top, flags)
+    library, *others = shared_libraries([top, *layers], [check])
+    return Simulator(library, interface, rtl, dict(zip(names, others, strict=True)))
 
 
 def compile_model(
@@ -263,9 +312,9 @@ def compile_model(
     texts = {path.name: path.read_bytes() for path in sources}
     assert len(texts) == len(sources), "two sources of one name"
     options = ("--top-module", interface.top, *flags)
-    library = shared_library(texts, _interface_header(interface), options)
-    function = ctypes.CDLL(str(library)).simulate
-    return Simulator(library, interface, memories, function)
+    header = _interface_header(interface)
+    (library,) = shared_libraries([Model(texts, "verilator_harness.cpp", header, options)])
+    return Simulator(library, interface, memories)
 
 
 def lint(rtl: Path, top: str = "accelerator") -> None:
@@ -277,70 +326,9 @@ def lint(rtl: Path, top: str = "accelerator") -> None:
         raise SimulationError(f"verilator -Wall: {done.stderr.strip()}")
 
 
-# ---- Beats -------------------------------------------------------------------------------------
+def _interface_header(interface: Interface, layers: int = 0) -> str:
+    """``interface.h`` of the harness, for a model with stubs of so many layers."""
 
-
-def pack_beats(frames: Ints, stream: Stream, bits: int) -> NDArray[np.uint8]:
-    """Counts (n, elements) as beats (n * beats, bytes), little-endian, of ``bits`` a beat."""
-    assert frames.ndim == 2 and frames.shape[1] == stream.elements, (frames.shape, stream)
-    assert frames.size == 0 or (frames.min() >= 0 and int(frames.max()) < 1 << stream.bits), stream
-    lanes = frames.astype(np.uint64).reshape(-1, stream.lanes, 1)
-    ones = (lanes >> np.arange(stream.bits, dtype=np.uint64)) & np.uint64(1)
-    padded = np.zeros((len(lanes), (bits + 7) // 8 * 8), dtype=np.uint8)
-    padded[:, : stream.width] = ones.reshape(len(lanes), stream.width)
-    return np.packbits(padded, axis=1, bitorder="little")
-
-
-def unpack_beats(beats: NDArray[np.uint8], stream: Stream) -> Ints:
-    """The reverse of `pack_beats`."""
-    ones = np.unpackbits(beats, axis=1, bitorder="little")[:, : stream.width]
-    lanes = ones.reshape(-1, stream.elements, stream.bits).astype(np.int64)
-    values: Ints = (lanes << np.arange(stream.bits)).sum(axis=2)
-    return values
-
-
-# ---- The shared library ------------------------------------------------------------------------
-
-
-class _Stream(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("beats", ctypes.c_uint64),
-        ("frame_beats", ctypes.c_uint64),
-        ("completed", ctypes.c_void_p),
-    )
-
-
-class _Request(ctypes.Structure):
-    _fields_ = (
-        ("folder", ctypes.c_char_p),
-        ("seed", ctypes.c_uint64),
-        ("stall_in", ctypes.c_double),
-        ("stall_out", ctypes.c_double),
-        ("reset_after", ctypes.c_uint64),
-        ("idle_limit", ctypes.c_uint64),
-        ("drain", ctypes.c_uint64),
-        ("sinks", ctypes.POINTER(_Stream)),
-        ("sources", ctypes.POINTER(_Stream)),
-        ("cycles", ctypes.c_uint64),
-        ("failed_source", ctypes.c_uint64),
-        ("failed_beat", ctypes.c_uint64),
-    )
-
-
-def _streams(
-    ports: Sequence[tuple[NDArray[np.uint8], Signals, Ints | None]],
-) -> ctypes.Array[_Stream]:
-    streams = (_Stream * len(ports))()
-    for entry, (beats, signals, completed) in zip(streams, ports, strict=True):
-        entry.data = beats.ctypes.data
-        entry.beats = len(beats)
-        entry.frame_beats = signals.stream.beats
-        entry.completed = None if completed is None else completed.ctypes.data
-    return streams
-
-
-def _interface_header(interface: Interface) -> str:
     def streams(macro: str, ports: Mapping[str, Signals]) -> list[str]:
         entries = [
             f"  X({i}, {s.data}, {s.valid}, {s.ready}, {s.last}, {s.bits})"
@@ -355,5 +343,7 @@ def _interface_header(interface: Interface) -> str:
         f"#define HAS_LAST {int(interface.has_last)}",
         *streams("SINKS", interface.sinks),
         *streams("SOURCES", interface.sources),
+        f"#define LAYER_COUNT {layers}",
+        " ".join(["#define LAYERS(X)", *(f"X({i})" for i in range(layers))]),
     ]
     return "\n".join(lines) + "\n"

@@ -14,80 +14,161 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from sira.errors import SiraError
 
-_HARNESS = Path(__file__).parent / "cpp" / "verilator_harness.cpp"
+_HARNESSES = Path(__file__).parent / "cpp"
+_PRELUDE = "verilator_prelude.h"
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
-_COMPILE = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-w", "-pthread")
+_COMPILE = (
+    # -O2 takes twice as long and gains a tenth.
+    *("-std=c++17", "-O1", "-finline-small-functions", "-fPIC", "-fvisibility=hidden"),
+    *("-w", "-pthread", "-DVL_USER_FATAL", "-DVL_USER_WARN"),
+)
 _VERILATE = (
     *("--cc", "-O3", "--prefix", "Vmodel", "--Mdir", "model", "--no-timing"),
     *("--x-initial", "unique", "--x-assign", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
 )
 
 
-def shared_library(texts: Mapping[str, bytes], interface: str, options: Sequence[str]) -> Path:
-    """The harness and Verilog sources (file name to text) as a shared library, from the cache.
+@dataclass(frozen=True)
+class Model:
+    """What a shared library is made of.
 
-    ``interface`` is the contents of the harness's ``interface.h``; ``options`` are added to
-    Verilator's.
+    ``texts`` are the Verilog sources by file name, ``harness`` is the file in ``hls/cpp`` that
+    drives the model, ``interface`` its ``interface.h``; ``options`` are added to Verilator's.
     """
-    digest = hashlib.sha256()
-    recipe = (verilator_version(), _compiler_version(), *_COMPILE, *_VERILATE, *options, interface)
-    for part in (*(text.encode() for text in (*recipe, *texts)), *texts.values()):
-        digest.update(hashlib.sha256(part).digest())
-    digest.update(_HARNESS.read_bytes())
-    library = cache_folder() / "models" / f"{digest.hexdigest()[:32]}.so"
-    if not library.exists():
-        _build_library(library, texts, interface, options)
-    return library
+
+    texts: Mapping[str, bytes]
+    harness: Literal["verilator_harness.cpp", "verilator_layer.cpp"]
+    interface: str
+    options: tuple[str, ...]
+
+    def digest(self) -> str:
+        """A hash of everything the library is made from."""
+        recipe = [verilator_version(), _compiler_version(), *_COMPILE, *_VERILATE]
+        parts = [text.encode() for text in (*recipe, *self.options, self.interface, *self.texts)]
+        files = (self.harness, "verilator_common.h", _PRELUDE)
+        return digest([*parts, *self.texts.values(), *(_harness(file) for file in files)])
 
 
-def _build_library(
-    library: Path, texts: Mapping[str, bytes], interface: str, options: Sequence[str]
-) -> None:
+def _harness(file: str) -> bytes:
+    return (_HARNESSES / file).read_bytes()
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A hash of a list of contents, short enough for a file name."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()[:32]
+
+
+def shared_libraries(
+    models: Sequence[Model], beside: Sequence[Callable[[], None]] = ()
+) -> list[Path]:
+    """The models as shared libraries: from the cache, or built, as many at a time as cores.
+
+    ``beside`` are other jobs to do at the same time.
+    """
+    folder = cache_folder() / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    libraries = [folder / f"{model.digest()}.so" for model in models]
+    missing = {
+        path: model for path, model in zip(libraries, models, strict=True) if not path.exists()
+    }
+    runtime = _runtime() if missing else folder
+    builds = [partial(_build_library, path, model, runtime) for path, model in missing.items()]
+    in_parallel([*beside, *builds])
+    return libraries
+
+
+def elaborate(sources: Sequence[Path], top: str, options: Sequence[str]) -> None:
+    """Check that a whole design fits together, without a model of it; remembered in the cache.
+
+    Raises `RuntimeError` with Verilator's errors and warnings (but those about style).
+    """
+    texts = [part for path in sources for part in (path.name.encode(), path.read_bytes())]
+    arguments = ["--lint-only", "--top-module", top, *options]
+    recipe = [text.encode() for text in (verilator_version(), *arguments)]
+    passed = cache_folder() / "elaborated" / digest([*recipe, *texts])
+    if not passed.exists():
+        files = [str(path.resolve()) for path in sources]
+        _check(run_tool([str(verilator_binary()), *arguments, *files], Path.cwd()), "Verilator")
+        passed.parent.mkdir(exist_ok=True)
+        passed.touch()
+
+
+def in_parallel(jobs: Sequence[Callable[[], None]]) -> None:
+    """Run jobs, most of whose work is done by tools, as many at a time as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        futures = [pool.submit(job) for job in jobs]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _build_library(library: Path, model: Model, runtime: Path) -> None:
     """Verilate and compile in a temporary folder, then move the library into the cache."""
-    runtime = _runtime_objects()
-    library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sira-") as name:
         folder = Path(name)
-        for file, text in texts.items():
+        for file, text in model.texts.items():
             (folder / file).write_bytes(text)
-        verilate = [str(verilator_binary()), *_VERILATE, *options, *texts]
+        verilate = [str(verilator_binary()), *_VERILATE, *model.options, *model.texts]
         _check(run_tool(verilate, folder), "Verilator")
-        (folder / "model" / "interface.h").write_text(interface)
+        (folder / "model" / "interface.h").write_text(model.interface)
         # One unit compiles several times faster than the many small files.
         units = sorted(path.name for path in (folder / "model").glob("*.cpp"))
-        unit = "".join(f'#include "{path}"\n' for path in (*units, _HARNESS.resolve()))
+        units.append(str((_HARNESSES / model.harness).resolve()))
+        unit = "".join(f'#include "{path}"\n' for path in units)
         (folder / "model" / "unit.cpp").write_text(unit)
         linking = [] if platform.system() == "Darwin" else ["-Wl,-Bsymbolic", "-fno-gnu-unique"]
-        command = [
-            *(compiler(), *_COMPILE, "-shared", *linking, "-I", "model"),
-            *(f"-I{verilator_root() / 'include'}", f"-I{verilator_root() / 'include' / 'vltstd'}"),
-            *("model/unit.cpp", *map(str, runtime), "-o", "model.so"),
-        ]
+        objects = [str(runtime / Path(file).with_suffix(".o")) for file in _RUNTIME]
+        command = [*_compile(), "-shared", *linking, "-include", str(runtime / _PRELUDE)]
+        command += ["-I", "model", "model/unit.cpp", *objects, "-o", "model.so"]
         _check(run_tool(command, folder), "g++")
         _publish(folder / "model.so", library)
 
 
-def _runtime_objects() -> list[Path]:
-    """Verilator's own runtime, compiled once for each version and compiler."""
-    recipe = "\0".join((verilator_version(), _compiler_version(), *_COMPILE))
-    folder = cache_folder() / f"runtime-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    objects = [folder / Path(unit).with_suffix(".o") for unit in _RUNTIME]
-    for unit, target in zip(_RUNTIME, objects, strict=True):
-        if target.exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        include = verilator_root() / "include"
+def _compile() -> list[str]:
+    include = verilator_root() / "include"
+    return [compiler(), *_COMPILE, f"-I{include}", f"-I{include / 'vltstd'}"]
+
+
+def _runtime() -> Path:
+    """A folder with Verilator's own runtime and the common headers, compiled once.
+
+    The compiled headers halve the time that a small model takes to compile.
+    """
+    prelude = _harness(_PRELUDE)
+    recipe = (verilator_version(), _compiler_version(), *_COMPILE)
+    key = digest([prelude, *(text.encode() for text in recipe)])
+    folder = cache_folder() / f"runtime-{key[:16]}"
+    include = verilator_root() / "include"
+
+    def make(command: Sequence[str], target: str) -> None:
+        if (folder / target).exists():
+            return
         with tempfile.TemporaryDirectory(prefix="sira-") as name:
-            command = [compiler(), *_COMPILE, f"-I{include}", f"-I{include / 'vltstd'}"]
-            command += ["-c", str(include / unit), "-o", "unit.o"]
-            _check(run_tool(command, Path(name)), "g++")
-            _publish(Path(name) / "unit.o", target)
-    return objects
+            (Path(name) / _PRELUDE).write_bytes(prelude)
+            _check(run_tool([*_compile(), *command, "-o", "made"], Path(name)), "g++")
+            _publish(Path(name) / "made", folder / target)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / _PRELUDE).exists():
+        _publish(_HARNESSES / _PRELUDE, folder / _PRELUDE)
+    jobs = [partial(make, ["-c", str(include / f)], f"{Path(f).stem}.o") for f in _RUNTIME]
+    in_parallel([partial(make, ["-x", "c++-header", _PRELUDE], f"{_PRELUDE}.gch"), *jobs])
+    return folder
 
 
 def _publish(source: Path, target: Path) -> None:

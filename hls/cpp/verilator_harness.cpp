@@ -3,16 +3,11 @@
 // `interface.h` is generated beside the model. It names the clock (CLOCK) and the reset (RESET_N),
 // says whether streams mark the last beat of a frame (HAS_LAST), and lists them: SINKS(X) that the
 // design takes from, SOURCES(X) that it gives to, each as X(index, DATA, VALID, READY, LAST, BITS).
+// LAYERS(X), each X(index), are modules of which the model holds stubs only: every clock cycle
+// calls layer_<index>, which is passed on to the layer's own library (verilator_layer.cpp).
 
-#include <cstdint>
-#include <cstring>
-#include <filesystem>
-#include <memory>
-#include <vector>
-
-#include "Vmodel.h"
 #include "interface.h"
-#include "verilated.h"
+#include "verilator_common.h"
 
 #if HAS_LAST
 #define SET_LAST(signal, value) model_->signal = (value)
@@ -31,6 +26,7 @@ enum Status : int32_t {
   kValidDropped = 3,
   kLastMisplaced = 4,
   kTooManyBeats = 5,
+  kStopped = 6,
 };
 
 struct Stream {
@@ -38,6 +34,14 @@ struct Stream {
   uint64_t beats;          // to send, or expected
   uint64_t frame_beats;    // beats of a frame
   uint64_t* completed;     // sources: cycle in which the last beat of each frame was taken
+};
+
+struct LayerLibrary {      // see verilator_layer.cpp
+  void* (*create)(const char* folder, uint64_t seed, char* message, size_t size);
+  const char* (*tick)(void* layer, const uint32_t* inputs, uint32_t* outputs);
+  void (*destroy)(void* layer);
+  const char* name;
+  const char* folder;      // of its memory files
 };
 
 struct Request {
@@ -49,10 +53,12 @@ struct Request {
   uint64_t drain;          // cycles watched for surplus beats after the last one
   Stream* sinks;
   Stream* sources;
+  const LayerLibrary* layers;
   // Results.
   uint64_t cycles;         // from the first beat taken in to the last one given out
   uint64_t failed_source;
   uint64_t failed_beat;
+  char message[512];       // of kStopped
 };
 
 struct Random {  // xorshift64*
@@ -66,33 +72,47 @@ struct Random {  // xorshift64*
   bool chance(double probability) { return (next() >> 11) * 0x1.0p-53 < probability; }
 };
 
-// Verilator keeps signals of up to 64 bits in integers and wider ones in arrays of 32-bit words;
-// both are little-endian in memory on the hosts that are supported.
-template <typename Signal>
-void write(Signal& signal, const uint8_t* bytes, size_t count) {
-  std::memset(reinterpret_cast<uint8_t*>(&signal), 0, sizeof(Signal));
-  std::memcpy(reinterpret_cast<uint8_t*>(&signal), bytes, count);
-}
+// The layers that run in libraries of their own.
+class Layers {
+ public:
+  explicit Layers(const Request& request) {
+    for (size_t i = 0; i < LAYER_COUNT; i++) {
+      const LayerLibrary& library = request.layers[i];
+      char message[sizeof(request.message)];
+      void* layer = library.create(library.folder, request.seed + i + 1, message, sizeof(message));
+      if (layer == nullptr) fail(library, message);
+      running_.push_back({layer, &library});
+    }
+  }
+  ~Layers() {
+    for (const auto& [layer, library] : running_) library->destroy(layer);
+  }
+  void tick(size_t index, const uint32_t* inputs, uint32_t* outputs) const {
+    const auto& [layer, library] = running_[index];
+    const char* message = library->tick(layer, inputs, outputs);
+    if (message != nullptr) fail(*library, message);
+  }
 
-template <typename Signal>
-void read(const Signal& signal, uint8_t* bytes, size_t count) {
-  std::memcpy(bytes, reinterpret_cast<const uint8_t*>(&signal), count);
-}
+ private:
+  [[noreturn]] static void fail(const LayerLibrary& library, const char* message) {
+    throw std::runtime_error(std::string("layer '") + library.name + "': " + message);
+  }
+  std::vector<std::pair<void*, const LayerLibrary*>> running_;
+};
+
+Layers* running_layers = nullptr;  // of the one simulation that runs
 
 class Simulation {
  public:
   explicit Simulation(Request& request)
-      : request_(request), random_{request.seed * 0x9E3779B97F4A7C15ull + 1} {
-    context_.randReset(2);
-    context_.randSeed(static_cast<int>(request.seed % 0x7fffffff + 1));
-    // Memory files are named relative to their folder and read when the model is first evaluated.
-    const auto here = std::filesystem::current_path();
-    std::filesystem::current_path(request.folder);
-    model_ = std::make_unique<Vmodel>(&context_);
-    model_->CLOCK = 0;
-    model_->RESET_N = 0;
-    model_->eval();
-    std::filesystem::current_path(here);
+      : request_(request),
+        random_{request.seed * 0x9E3779B97F4A7C15ull + 1},
+        layers_(request),
+        model_(load_model(context_, request.folder, request.seed, [](Vmodel& model) {
+          model.CLOCK = 0;
+          model.RESET_N = 0;
+        })) {
+    running_layers = &layers_;
   }
 
   ~Simulation() { model_->final(); }
@@ -106,7 +126,7 @@ class Simulation {
       if (finished && ++drained > request_.drain) return kDone;
       offer();
       accept(finished);
-      model_->eval();
+      clock(0);  // with the new inputs
       const uint64_t sent = complete_sinks();
       if (sent > 0 && taken == 0) started_ = now_;
       taken += sent;
@@ -114,7 +134,8 @@ class Simulation {
       const Status status = complete_sources(received);
       if (status != kDone) return status;
       if (received > 0) request_.cycles = now_ - started_ + 1;
-      tick();
+      clock(1);
+      now_++;
       idle = (sent + received > 0) ? 0 : idle + 1;
       if (!finished && idle > request_.idle_limit) return kNoProgress;
       if (reset_pending && taken >= request_.reset_after) {
@@ -150,16 +171,16 @@ class Simulation {
     SOURCES(X)
 #undef X
     model_->RESET_N = 0;
-    for (int cycle = 0; cycle < 3; cycle++) tick();
+    for (int cycle = 0; cycle < 3; cycle++) {
+      clock(0);
+      clock(1);
+    }
     model_->RESET_N = 1;
   }
 
-  void tick() {
-    model_->CLOCK = 1;
-    model_->eval();
-    model_->CLOCK = 0;
-    model_->eval();
-    now_++;
+  void clock(int level) {
+    model_->CLOCK = level;
+    evaluate(*model_);
   }
 
   // Offer the next beat of every stream, or pause with meaningless data on it.
@@ -247,6 +268,7 @@ class Simulation {
 
   Request& request_;
   Random random_;
+  Layers layers_;
   VerilatedContext context_;
   std::unique_ptr<Vmodel> model_;
   SinkState sinks_[SINK_COUNT];
@@ -256,6 +278,18 @@ class Simulation {
 
 }  // namespace
 
+#define X(i)                                                                           \
+  extern "C" void layer_##i(const svBitVecVal* inputs, svBitVecVal* outputs) {         \
+    running_layers->tick(i, inputs, outputs);                                          \
+  }
+LAYERS(X)
+#undef X
+
 extern "C" __attribute__((visibility("default"))) int32_t simulate(Request* request) {
-  return Simulation(*request).run();
+  try {
+    return Simulation(*request).run();
+  } catch (const std::exception& error) {
+    copy_message(error, request->message, sizeof(request->message));
+    return kStopped;
+  }
 }
