@@ -101,6 +101,8 @@ def _computed(
             return _sum(boxes[0], boxes[1], index)
         case "Sub" if len(boxes) == 2:
             return _sum(boxes[0], _negated(boxes[1]), index)
+        case "Mul" if len(boxes) == 2:
+            return _product(node, boxes[0], boxes[1], index)
         case "Max" | "Min" if len(boxes) == len(node.input):
             return _selected(np.maximum if node.op_type == "Max" else np.minimum, boxes, index)
         case "MaxPool" | "GlobalMaxPool":
@@ -136,6 +138,19 @@ def _with_constant(op: str, node: onnx.NodeProto, box: Box, c: Ints) -> Box:
 
 def _negated(box: Box) -> Box:
     return _mapped(box, box.shape, lambda q: -q, -box.ids)
+
+
+def _product(node: onnx.NodeProto, a: Box, b: Box, index: int) -> Box:
+    """The box of a product; that of a tensor with itself is not negative."""
+    corners = np.broadcast_arrays(*(p * q for p in (a.lo, a.hi) for q in (b.lo, b.hi)))
+    reach = [np.maximum(np.abs(box.lo), np.abs(box.hi)).astype(float) for box in (a, b)]
+    if (reach[0] * reach[1]).max(initial=0) > LIMIT:
+        raise Rejected(f"{node.name}: values beyond 2**53")
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    lo, hi = np.minimum.reduce(corners), np.maximum.reduce(corners)
+    if node.input[0] == node.input[1]:
+        lo = np.where((a.lo <= 0) & (a.hi >= 0), 0, np.minimum(a.lo**2, a.hi**2))
+    return Box(shape, lo, hi, fresh(index, shape))
 
 
 def _selected(f: Callable[[Ints, Ints], Ints], boxes: list[Box], index: int) -> Box:

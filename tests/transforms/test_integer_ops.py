@@ -130,16 +130,6 @@ def test_zero_point_of_the_input_is_subtracted_in_front_of_padding() -> None:
     assert compare(net.model(), spec, samples)["MultiThreshold"] == 3
 
 
-def test_padded_averages_are_refused() -> None:
-    net = Net((1, 1, 4, 4))
-    x = net.quant("x", 1.0, 3)
-    pooled = net.node("AveragePool", x, kernel_shape=[2, 2], pads=[1, 1, 0, 0])
-    net.quant(pooled, 0.5, 3)
-    canonical = to_canonical(net.model())
-    with pytest.raises(SiraError, match="averages over windows without padding"):
-        to_thresholds(canonical, analyze(canonical))
-
-
 @pytest.mark.parametrize("name", ["CNV_w2a2", "RN8_w3a3", "digits_cnn_s0_w4a4"])
 def test_recorded_networks(name: str) -> None:
     if "SIRA_MODELS" not in os.environ:

@@ -1,0 +1,59 @@
+"""Integers written on another scale and bias."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from sira import graph as g
+from sira.errors import SiraError
+from sira.exact import Exact
+from sira.scaled import Ints, Real, ScaledInt
+from transforms.builder import whole
+
+if TYPE_CHECKING:
+    from transforms.integer_graph import IntegerGraph
+
+
+def on_lattice(graph: IntegerGraph, value: ir.Value, scale: Real, bias: Real) -> ir.Value:
+    """The integers of ``value`` written on another scale and bias, which must hold them."""
+    own = graph.scaled(value)
+    u = graph.core(value)
+    if own.scale is scale and own.bias is bias:
+        return u
+    ratio, offset = _relation(own, scale, bias, value)
+    b, name, shape = graph.b, g.name(value), g.shape(value)
+    if (ratio != 1).any():
+        u = b.node(
+            "Mul", [u, b.constant(f"{name}_multiple", whole(ratio))], f"{name}_multiplied", shape
+        )
+    if (offset != 0).any():
+        u = b.node("Add", [u, b.constant(f"{name}_shift", whole(offset))], f"{name}_shifted", shape)
+    return u
+
+
+def _relation(own: ScaledInt, scale: Real, bias: Real, value: ir.Value) -> tuple[Ints, Ints]:
+    """Integers (ratio, offset) with ``q_new = ratio * q + offset``."""
+    if all(isinstance(x, Exact) for x in (own.scale, own.bias, scale, bias)):
+        assert isinstance(own.scale, Exact) and isinstance(own.bias, Exact)
+        assert isinstance(scale, Exact) and isinstance(bias, Exact)
+        ratio, offset = own.scale / scale, (own.bias - bias) / scale
+        if all(x.denominator == 1 for x in (*ratio.values.ravel(), *offset.values.ravel())):
+            return ratio.values.astype(np.int64), offset.values.astype(np.int64)
+    elif same(own.scale, scale) and same(own.bias, bias):
+        return np.asarray(1), np.asarray(0)
+    raise SiraError(
+        "the integers of this tensor are not on the lattice of what it flows into",
+        where=f"tensor {g.name(value)}",
+        expected="scales in integer ratio and biases that differ by multiples of the scale",
+        remedy="quantize the operands with one scale",
+    )
+
+
+def same(a: Real, b: Real) -> bool:
+    """Whether two enclosures stem from one number: only if they are the same arrays."""
+    if isinstance(a, Exact) or isinstance(b, Exact):
+        return isinstance(a, Exact) and isinstance(b, Exact) and bool((a.values == b.values).all())
+    return a.lo is b.lo and a.hi is b.hi
