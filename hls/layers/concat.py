@@ -89,8 +89,12 @@ class Concat:
         return Schedule((Process(phases, 0),))
 
     def estimate(self) -> Resources:
-        """A multiplexer of two inputs for each LUT of an output bit, and the counters."""
+        """A multiplexer of up to four inputs in a LUT for each bit, and the counters.
+
+        Within 2 LUTs and exact in FF over the 2 layers of tests/benchmarks/fit_estimates.py, in
+        Yosys counts.
+        """
         inputs = len(self.channels)
         counters = (max(self._beats) - 1).bit_length() + (inputs - 1).bit_length()
-        multiplexer = self.lanes * max(self.input_bits) * -(-(inputs - 1) // 2)
-        return Resources(lut=multiplexer + 2 * inputs + 2 * counters, ff=counters)
+        multiplexer = self.lanes * max(self.input_bits) * -(-(inputs - 1) // 3)
+        return Resources(lut=multiplexer + 2 * counters, ff=counters)

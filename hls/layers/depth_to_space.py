@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.memories import check_folding
+from hls.layers.memories import check_folding, ram_cost
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
@@ -130,8 +130,20 @@ class DepthToSpace:
         return Schedule((widen, narrow, write, read), gathering | rows)
 
     def estimate(self) -> Resources:
-        """The two rows in LUTs of 64 bits, two for the pair of ports, and the counters."""
-        width = self.lanes * self.bits
-        bits = (2 * self.row_beats - 1).bit_length()
-        lut = width * -(-2 * self.row_beats // 64) * 4 // 3 + 6 * bits
-        return Resources(lut=lut, ff=width + 6 * bits)
+        """The memory of two rows, addresses and counters, and the registers that gather lanes.
+
+        Exact in FF and block RAM and 10 % off in LUT in the mean (21 % at worst) over the 5 layers
+        of tests/benchmarks/fit_estimates.py, in Yosys counts.
+        """
+        width, words = self.lanes * self.bits, 2 * self.row_beats
+        lut, bram = ram_cost(words, width)
+        groups = self.output_shape[2] // self.lanes
+        counted = (self.row_beats, groups, self.block, self.shape[1], self.block)
+        ff = 2 * (words - 1).bit_length() + sum((n - 1).bit_length() for n in counted) + 3
+        ff += 0 if bram else width  # a block RAM has the register inside
+        lut += 30
+        if self._gathers:
+            area = self.block**2
+            lut += (area - 1) * width + 10
+            ff += 2 * (area * width + area.bit_length())
+        return Resources(lut=lut, ff=ff, bram18=bram)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,10 @@ def periodic_phases(takes: Mapping[str, Cycles], gives: Mapping[str, Cycles]) ->
 
     The shortest period that makes up the frame, one phase for each run of equal cycles.
     """
-    moves = [*takes.values(), *gives.values()]
-    codes = np.sum([move.astype(np.int64) << bit for bit, move in enumerate(moves)], axis=0)
-    divisors = (n for n in range(1, len(codes) + 1) if len(codes) % n == 0)
-    period = next(n for n in divisors if np.array_equal(codes[n:], codes[: len(codes) - n]))
-    starts = [0, *(np.flatnonzero(np.diff(codes[:period])) + 1).tolist(), period]
+    moves = np.array([*takes.values(), *gives.values()])
+    changes = np.any(moves[:, 1:] != moves[:, :-1], axis=0)
+    period = _period(moves, changes)
+    starts = [0, *(np.flatnonzero(changes[: period - 1]) + 1).tolist(), period]
     return tuple(
         Phase(
             stop - start,
@@ -31,3 +31,21 @@ def periodic_phases(takes: Mapping[str, Cycles], gives: Mapping[str, Cycles]) ->
         )
         for start, stop in pairwise(starts)
     )
+
+
+def _period(moves: Cycles, changes: Cycles) -> int:
+    """The shortest period of ``moves`` (ports, cycles) that divides the cycles.
+
+    ``changes`` says where a cycle differs from the next; they are few, and quick to compare.
+    """
+    cycles: int = moves.shape[1]
+    low = [n for n in range(1, isqrt(cycles) + 1) if cycles % n == 0]
+    where = np.flatnonzero(changes)
+
+    def repeats(period: int) -> bool:
+        later = where[where < cycles - 1 - period] + period
+        return bool(np.all(changes[later])) and np.array_equal(
+            moves[:, period:], moves[:, : cycles - period]
+        )
+
+    return next(n for n in sorted({*low, *(cycles // n for n in low)}) if repeats(n))

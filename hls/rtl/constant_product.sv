@@ -1,7 +1,8 @@
-// A count times a constant, modulo 2^OutputBits; Factor is a signed integer of 64 bits.
+// A count times a constant, modulo 2^OutputBits.
 //
-// A factor of up to four digits -1 and 1, no two of them adjacent (so there are no fewer), is a sum
-// of shifted counts, with up to three adders one behind the other; any other is a multiplier.
+// A factor of up to four digits is a sum of shifted counts, with up to three adders one behind the
+// other; any other is a multiplier. Digits are 0 and 1, or where that takes two digits fewer also
+// -1 (no two adjacent, so that there are no fewer): differences are wider than sums.
 module constant_product #(
   parameter int unsigned CountBits  = 4,
   parameter logic [63:0] Factor     = 64'd1,
@@ -11,12 +12,15 @@ module constant_product #(
   output logic [OutputBits-1:0] product_o
 );
 
-  // Where 3*Factor and Factor differ, Factor has a digit, one place further up.
-  localparam logic [65:0] Once    = {{2{Factor[63]}}, Factor};
-  localparam logic [65:0] Thrice  = Once + (Once << 1);
-  localparam logic [65:0] Ones    = (Thrice & ~Once) >> 1;
-  localparam logic [65:0] Minuses = (Once & ~Thrice) >> 1;
+  // Where 3*Factor and Factor differ, Factor has a signed digit, one place further up.
   localparam logic [65:0] Places  = (66'd1 << OutputBits) - 66'd1;
+  localparam logic [65:0] Once    = 66'(Factor) & Places;
+  localparam logic [65:0] Thrice  = Once + (Once << 1);
+  localparam logic [65:0] Ones    = ((Thrice & ~Once) >> 1) & Places;
+  localparam logic [65:0] Minuses = ((Once & ~Thrice) >> 1) & Places;
+  localparam bit          Signed  = $countones(Ones) + $countones(Minuses) + 1 < $countones(Once);
+  localparam logic [65:0] Added   = Signed ? Ones : Once;
+  localparam logic [65:0] Removed = Signed ? Minuses : '0;
 
   logic [OutputBits-1:0] count;
 
@@ -29,16 +33,16 @@ module constant_product #(
     assign count = OutputBits'(count_i);
   end
 
-  if ($countones((Ones | Minuses) & Places) <= 4) begin : gen_shifts
+  if ($countones(Added) + $countones(Removed) <= 4) begin : gen_shifts
     always_comb begin
       product_o = '0;
       for (int unsigned place = 0; place < OutputBits; place++) begin
-        if (Ones[place]) product_o = product_o + (count << place);
-        if (Minuses[place]) product_o = product_o - (count << place);
+        if (Added[place]) product_o = product_o + (count << place);
+        if (Removed[place]) product_o = product_o - (count << place);
       end
     end
   end else begin : gen_multiplier
-    assign product_o = count * OutputBits'(Factor);
+    assign product_o = count * OutputBits'(Once);
   end
 
 endmodule

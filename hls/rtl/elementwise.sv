@@ -34,10 +34,15 @@ module elementwise #(
   output logic [Lanes*OutputBits-1:0] out_data_o
 );
 
+  // Constants of a sign are multiplied by their magnitude; the sum subtracts.
+  localparam logic [63:0] LeftSize    = LeftFactor[63] ? -LeftFactor : LeftFactor;
+  localparam logic [63:0] RightSize   = RightFactor[63] ? -RightFactor : RightFactor;
+  localparam logic [63:0] ProductSize = Product[63] ? -Product : Product;
+
   localparam bit Fetches    = LeftFactorBits + RightFactorBits + StartBits != 0;
   localparam bit Multiplies = Product != '0 || LeftFactorBits != 0 || RightFactorBits != 0 ||
-                              LeftFactor + 64'd1 > 64'd2 || RightFactor + 64'd1 > 64'd2;
-  localparam bit Scales     = Product + 64'd1 > 64'd2;  // neither -1, 0 nor 1
+                              LeftSize > 64'd1 || RightSize > 64'd1;
+  localparam bit Scales     = ProductSize > 64'd1;
   localparam int unsigned Stages      = 1 + 32'(Fetches) + 32'(Multiplies) + 32'(Scales);
   localparam int unsigned ProductBits = LeftBits + RightBits;
 
@@ -142,7 +147,7 @@ module elementwise #(
       );
     end else begin : gen_left_constant
       constant_product #(
-        .CountBits(LeftBits), .Factor(LeftFactor), .OutputBits(OutputBits)
+        .CountBits(LeftBits), .Factor(LeftSize), .OutputBits(OutputBits)
       ) u_product (
         .count_i(left[n*LeftBits+:LeftBits]), .product_o(left_d)
       );
@@ -158,7 +163,7 @@ module elementwise #(
       );
     end else begin : gen_right_constant
       constant_product #(
-        .CountBits(RightBits), .Factor(RightFactor), .OutputBits(OutputBits)
+        .CountBits(RightBits), .Factor(RightSize), .OutputBits(OutputBits)
       ) u_product (
         .count_i(right[n*RightBits+:RightBits]), .product_o(right_d)
       );
@@ -188,7 +193,7 @@ module elementwise #(
     end
 
     constant_product #(
-      .CountBits(ProductBits), .Factor(Product), .OutputBits(OutputBits)
+      .CountBits(ProductBits), .Factor(ProductSize), .OutputBits(OutputBits)
     ) u_scale (
       .count_i(product), .product_o(product_term)
     );
@@ -210,7 +215,11 @@ module elementwise #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (enable) sum_q <= (left_scaled + right_scaled) + (product_scaled + start_scaled);
+      if (enable) begin
+        sum_q <= start_scaled + (LeftFactor[63] ? -left_scaled : left_scaled) +
+                 (RightFactor[63] ? -right_scaled : right_scaled) +
+                 (Product[63] ? -product_scaled : product_scaled);
+      end
     end
     assign out_data_o[n*OutputBits+:OutputBits] = sum_q;
   end

@@ -9,7 +9,7 @@ module variable_product #(
   output logic [OutputBits-1:0] product_o
 );
 
-  localparam int unsigned ProductBits = CountBits + FactorBits + 1;
+  localparam int unsigned ProductBits = CountBits + FactorBits;
 
   logic signed [ProductBits-1:0] product;
 

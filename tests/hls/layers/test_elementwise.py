@@ -35,6 +35,7 @@ LAYERS = [
     layer("difference", 4, (4, 4, 5), 4, left=[1], right=[-1], start=[15]),
     layer("multiples", 4, (4, 3, 9), 1, left=[5], right=[-12], start=[100]),
     layer("many_digits", 4, (4, 6, 16), 2, left=[341], right=[-999], start=[-3]),
+    layer("signed_digits", 4, (4, 5, 11), 2, left=[63], right=[-31], start=[961]),
     layer("product", 6, (3, 5, 8), 3, product=1),
     layer("minus_product", 3, (3, 3, 7), 1, product=-1, start=[49]),
     layer("scaled_product", 4, (4, 2, 9), 2, product=7, left=[-1], right=[3], start=[20]),
