@@ -212,27 +212,6 @@ class Interval:
         return Interval(np.minimum(self.lo, other.lo), np.minimum(self.hi, other.hi))
 
 
-def interval_matmul(x: Interval, weights: Interval) -> Interval:
-    """Enclosure of ``x @ weights`` for x (..., K) and weights (K, N).
-
-    The rounding error of a float64 dot product of n terms is at most gamma_n * sum |x||w|
-    (Higham, "Accuracy and Stability of Numerical Algorithms", eq. 3.5).
-    """
-    k = weights.lo.shape[0]
-    x_lo, x_hi = np.broadcast_arrays(x.lo, x.hi)
-    x_lo, x_hi = (np.broadcast_to(b, (*b.shape[:-1], k)) if b.ndim else b for b in (x_lo, x_hi))
-    if not x_lo.ndim:
-        x_lo, x_hi = np.full(k, x_lo), np.full(k, x_hi)
-    terms = Interval(x_lo[..., None], x_hi[..., None]) * weights
-    with np.errstate(invalid="ignore"):
-        lo, hi = terms.lo.sum(axis=-2), terms.hi.sum(axis=-2)
-        slack = np.maximum(np.abs(terms.lo), np.abs(terms.hi)).sum(axis=-2)
-    slack = slack * ((k + 2) * 2.0**-52)
-    lo, hi = np.where(np.isfinite(slack), lo, -np.inf), np.where(np.isfinite(slack), hi, np.inf)
-    slack = np.where(np.isfinite(slack), slack, 0.0)
-    return Interval(np.nextafter(lo - slack, -np.inf), np.nextafter(hi + slack, np.inf))
-
-
 def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     """``a + b`` rounded, and the exact error of that rounding (Knuth)."""
     with np.errstate(invalid="ignore", over="ignore"):

@@ -19,11 +19,9 @@ import numpy as np
 from sira.exact import Exact, rational_gcd
 from sira.int64 import INT64_MAX, Ints, integer_matmul, largest, plus, times, too_wide
 from sira.interval import Interval
+from sira.ops.axes import MAX_MULTIPLE
 from sira.ops.base import Constant
 from sira.scaled import ZERO, Real, ScaledInt, multiply
-
-_MAX_MULTIPLE = 2**16
-"""Scales along the summed axis must be integer multiples up to this of a common one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ def on_one_scale(w: ScaledInt, along: Real) -> IntegerMac | str:
         units = np.array([rational_gcd(c) for c in columns.reshape(-1, columns.shape[-1])], object)
         units = units.reshape(*columns.shape[:-2], 1, columns.shape[-2])
         multiples = scales / units
-        if any(m > _MAX_MULTIPLE for m in multiples.ravel()):
+        if any(m > MAX_MULTIPLE for m in multiples.ravel()):
             return "the scales along the summed axis are in no ratio of small integers"
         matrix, scale = times(w.lo, multiples.astype(np.int64)), Exact(units)
     else:

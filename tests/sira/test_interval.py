@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sira.interval import Interval, interval_matmul
+from sira.interval import Interval
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64)
 MODERATE = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -120,30 +120,6 @@ def test_zero_times_infinity_and_overflow() -> None:
     assert square.lo == np.finfo(float).max and square.hi == np.inf
     total = Interval.point(np.finfo(float).max) + Interval.point(np.finfo(float).max)
     assert total.lo == np.finfo(float).max and total.hi == np.inf
-
-
-@given(
-    st.integers(1, 6).flatmap(
-        lambda k: st.tuples(
-            st.lists(st.tuples(MODERATE, MODERATE).map(sorted), min_size=k, max_size=k),
-            st.lists(MODERATE, min_size=k, max_size=k),
-        )
-    )
-)
-def test_matrix_product_encloses(case: Any) -> None:
-    bounds, weights = case
-    x = Interval(np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds]))
-    found = interval_matmul(x, Interval.point(np.array(weights)[:, None]))
-    w = [Fraction(v) for v in weights]
-    low = sum(v * Fraction(b[0 if v > 0 else 1]) for v, b in zip(w, bounds, strict=True))
-    high = sum(v * Fraction(b[1 if v > 0 else 0]) for v, b in zip(w, bounds, strict=True))
-    assert Fraction(found.lo.item()) <= low and high <= Fraction(found.hi.item())
-
-
-def test_matrix_product_of_unbounded_numbers() -> None:
-    found = interval_matmul(Interval.everything(), Interval.point(np.array([[1.0, 0.0], [2, 0]])))
-    assert found.lo.tolist()[0] == -np.inf and found.hi.tolist()[0] == np.inf
-    assert found.lo[1] <= 0 <= found.hi[1] and found.hi[1] < 1e-300
 
 
 def test_a_reason_is_kept_once() -> None:
