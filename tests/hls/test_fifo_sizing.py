@@ -6,14 +6,29 @@ from dataclasses import replace
 from itertools import product
 
 import clocked_schedules
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_layers import bursts, connected, fork, in_a_row, join, layers, passing, residual, stored
 
+from hls.dataflow import Dataflow
+from hls.emit_rtl import emit_rtl
 from hls.fifo_cost import fifo_bits, rounded_depth
 from hls.fifo_sizing import size_fifos
+from hls.layers import (
+    Concat,
+    Elementwise,
+    Fork,
+    GlobalPooling,
+    MatrixVector,
+    Pooling,
+    SlidingWindow,
+    Upsample,
+    WidthConverter,
+)
 from hls.schedule_simulation import Deadlock, simulate
+from hls.verilator import SimulationError, build
 
 DEPTHS = sorted({rounded_depth(depth) for depth in range(2, 66)})
 
@@ -114,3 +129,89 @@ def test_a_slow_buffer_is_the_pace_that_counts():
 )
 def test_rounded_depth(beats, depth):
     assert rounded_depth(beats) == depth
+
+
+# ---- Verilator ---------------------------------------------------------------------------------
+
+GENERATOR = np.random.default_rng(8)
+
+
+def window(name, size, lanes, *, kernel=3, stride=1, blocks=1):
+    pads = (1, 1, 1, 1) if kernel == 3 else (0, 0, 0, 0)
+    shape, square = (size, size, 4), (kernel, kernel)
+    return SlidingWindow(name, shape, square, (stride, stride), (1, 1), pads, 0, blocks, 2, lanes)
+
+
+def residual_convolution():
+    """A convolution 3x3 over 6x6x4 and a shortcut around it."""
+    weights, start = GENERATOR.integers(-2, 3, (4, 36)), np.zeros(4, np.int64)
+    ones, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
+    parts = [
+        Fork("f", 144, 2, 2, 2),
+        WidthConverter("w", 144, 2, 4, 2),
+        window("s", 6, 4),
+        MatrixVector("m", weights, start, 2, 8, 1, 4, vectors=36),
+        WidthConverter("v", 144, 1, 2, 8),
+        Elementwise("j", 4, 8, 2, 0, ones, ones, zero, 9, 2, 36),
+    ]
+    names = [
+        *("x f.in", "f.out0 w.in", "w.out s.in", "s.out m.in", "m.out v.in"),
+        *("v.out j.left", "f.out1 j.right", "j.out y"),
+    ]
+    return connected(parts, names, [2] * len(names))
+
+
+def pyramid():
+    """An image, its mean, and its coarse half, one after the other in the channels."""
+    parts = [
+        Fork("p_f", 144, 4, 2, 3),
+        window("p_s", 6, 4, kernel=2, stride=2),
+        Pooling("p_m", "max", 4, 4, 2, 4, 9),
+        Upsample("p_u", (3, 3, 4), (2, 2), 2, 4),
+        GlobalPooling("p_g", "sum", 4, 36, 2, 4),
+        Upsample("p_v", (1, 1, 4), (6, 6), 7, 4),
+        Concat("p_c", (4, 4, 4), (2, 2, 7), 4, 36),
+    ]
+    names = [
+        *("p_x p_f.in", "p_f.out0 p_c.in0", "p_f.out1 p_s.in", "p_s.out p_m.in", "p_m.out p_u.in"),
+        *("p_u.out p_c.in1", "p_f.out2 p_g.in", "p_g.out p_v.in", "p_v.out p_c.in2", "p_c.out p_y"),
+    ]
+    return connected(parts, names, [2] * len(names))
+
+
+def beside(*graphs):
+    layers = tuple(layer for graph in graphs for layer in graph.layers)
+    return Dataflow("graphs", layers, tuple(edge for graph in graphs for edge in graph.edges))
+
+
+def run_rtl(dataflow, folder, frames):
+    emit_rtl(dataflow, folder)
+    inputs = {
+        port: GENERATOR.integers(0, 2**stream.bits, (frames, stream.elements))
+        for port, stream in dataflow.inputs.items()
+    }
+    return inputs, build(folder, dataflow).run(inputs)
+
+
+def test_sized_graphs_run_in_rtl_as_predicted(tmp_path):
+    """In every cycle, with the depths found and with the least more."""
+    graphs = [residual_convolution(), pyramid()]
+    sized = [size_fifos(graph).dataflow for graph in graphs]
+    assert sum(d > 2 for d in depths_of(sized[1])) >= 2
+    joined = beside(*sized)
+    inputs, measured = run_rtl(joined, tmp_path, 8)
+    predicted = simulate(joined, frames=8)
+    expected = joined.execute(inputs)
+    for port, done in measured.completed.items():
+        assert list(predicted.completed[port]) == done.tolist(), port
+    for port in joined.outputs:
+        target = next(e.target for e in joined.edges if e.target.port == port)
+        np.testing.assert_array_equal(measured.ports[port], expected[target])
+
+
+def test_a_predicted_deadlock_is_one_in_rtl(tmp_path):
+    graph = residual_convolution()
+    with pytest.raises(Deadlock, match=r"f\.out1 -> j\.right full with 2"):
+        simulate(graph)
+    with pytest.raises(SimulationError, match="deadlock"):
+        run_rtl(graph, tmp_path, 2)
