@@ -30,6 +30,9 @@ from sira.load import input_names, read
 from sira.summary import mac_entries, tensor_entries
 
 _DEFAULT_SAMPLES = 2
+_WIDE = 1000
+"""Columns of a file or pipe: nothing is folded there."""
+
 _LARGE = 2**22
 """A network of more elements than this, in all of its tensors, is checked with one sample."""
 
@@ -87,7 +90,7 @@ def show(outcome: Outcome) -> None:
     """Print the tables and the outcome of the check."""
     console = Console()
     if not console.is_terminal:  # a file or a pipe has room for long names
-        console = Console(width=160)
+        console = Console(width=_WIDE, soft_wrap=True)
     console.print(_tensors(outcome.report["tensors"]))
     console.print(_layers(outcome.report["layers"]))
     console.print(outcome.stages, soft_wrap=True, highlight=False, markup=False)
@@ -152,12 +155,21 @@ def _verdict(equality: Equality | None, unchecked: str) -> list[str]:
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> Table:
-    table = Table("tensor", "shape", "integers", "bits", "scale", "why not integer", box=None)
+    table = _table("tensor", "shape", "integers", "bits", "scale", "why not integer")
     for t in tensors:
         integers = f"{t['lo']}..{t['hi']}" if t["integer"] else ""
         bits = "" if t["bits"] is None else str(t["bits"])
         shape = "x".join(map(str, t["shape"]))
-        table.add_row(t["name"], shape, integers, bits, _scale(t["scale"]), t.get("reason", ""))
+        reason = escape(t.get("reason", ""))
+        table.add_row(escape(t["name"]), shape, integers, bits, _scale(t["scale"]), reason)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A light table; where a terminal is too narrow, names and reasons are folded, never cut."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 
@@ -168,17 +180,17 @@ def _scale(scale: float | list[float] | None) -> str:
 
 
 def _layers(layers: list[dict[str, Any]]) -> Table:
-    table = Table(
+    table = _table(
         "layer", "K x N", "accumulator", "window", "two's complement", "weights x datatype",
-        "datatype", box=None,
+        "datatype",
     )  # fmt: skip
     for entry in layers:
         a = entry["accumulator"]
         if a is None:
-            table.add_row(entry["name"], "", "no integers")
+            table.add_row(escape(entry["name"]), "", "no integers")
             continue
         table.add_row(
-            entry["name"],
+            escape(entry["name"]),
             f"{entry['k']} x {entry['n']}",
             f"{a['lo']}..{a['hi']}",
             str(max(a["bits_window"])),
