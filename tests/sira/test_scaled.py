@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from sira.errors import SiraError
 from sira.exact import Exact
-from sira.int64 import integer_matmul, plus, times
 from sira.interval import Interval
 from sira.scaled import ScaledInt, rebase
 
@@ -78,27 +77,6 @@ def test_off_the_lattice() -> None:
         rebase(ScaledInt.integers(1, 3), Exact.of(2), Exact.of(0))
 
 
-@pytest.mark.parametrize("bits", [4, 20, 26, 28, 30])
-def test_integer_products(bits: int) -> None:
-    """Through float64 below 2**53, through int64 above: both equal Python's integers."""
-    rng = np.random.default_rng(bits)
-    x = rng.integers(-(2**bits), 2**bits + 1, (3, 5, 7))
-    w = rng.integers(-(2**bits), 2**bits + 1, (7, 4))
-    expected = x.astype(object) @ w.astype(object)
-    assert (integer_matmul(x, w).astype(object) == expected).all()
-
-
-def test_the_border_of_64_bits() -> None:
-    x = np.full((1, 2), 2**31)
-    assert integer_matmul(x, np.full((2, 1), 2**30)).item() == 2**62
-    with pytest.raises(SiraError, match="here: the integers do not fit into 64 bits"):
-        integer_matmul(x, np.full((2, 1), 2**31), "here")
-
-
-def test_without_elements() -> None:
-    assert integer_matmul(np.zeros((2, 0), np.int64), np.zeros((0, 3), np.int64)).shape == (2, 3)
-
-
 @pytest.mark.parametrize("q, scale, bias", [
     (2**62, Fraction(1, 2), 0), (-(2**62) - 1, Fraction(1, 2), 0), (2**63 - 1, 1, 1),
     (1, Fraction(1, 2**70), 0), (3, Fraction(1, 3 * 2**62), Fraction(1, 2)),
@@ -114,17 +92,6 @@ def test_another_lattice_just_inside_the_border() -> None:
     assert (found.lo.item(), found.hi.item()) == (2 * low, 2 * high)
     found = rebase(ScaledInt.integers(0, 2**63 - 2), Exact.of(1), Exact.of(-1))
     assert (found.lo.item(), found.hi.item()) == (1, 2**63 - 1)
-
-
-@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
-def test_sums_and_products_never_wrap(a: int, b: int) -> None:
-    for f, expected in ((plus, a + b), (times, a * b)):
-        x, y = np.array([0, a]), np.array([[1], [b]])
-        if -(2**63) < expected < 2**63 and abs(a) + abs(b) < 2**63:
-            assert f(x, y)[1, 1] == expected
-        elif not -(2**63) <= expected < 2**63:
-            with pytest.raises(SiraError, match="64 bits"):
-                f(x, y)
 
 
 def test_the_smallest_integer_has_no_negative() -> None:

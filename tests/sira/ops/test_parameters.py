@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,6 @@ def test_squeezed_axes() -> None:
 
 @pytest.mark.parametrize("scale", [0, -1])
 def test_the_scale_of_an_input(scale: int) -> None:
-    from fractions import Fraction
-
     net = Net((1, 3))
     net.node("Relu", "x")
     spec = InputSpec(IntegerType("test", 0, 3), (Fraction(scale),))
@@ -164,6 +163,8 @@ def test_random_constants_are_not_folded(op: str) -> None:
 
 
 def test_dropout_in_training() -> None:
-    build = lambda net: net.node("Dropout", "x", 0.5, np.array(True))  # noqa: E731
-    refused((1, 3), build, "Dropout_0: Dropout is in training mode")
-    fits((1, 3), lambda net: net.node("Dropout", "x", 0.5, np.array(False)))
+    def build(training: bool) -> Build:
+        return lambda net: net.node("Dropout", "x", 0.5, np.array(training))
+
+    refused((1, 3), build(True), "Dropout_0: Dropout is in training mode")
+    fits((1, 3), build(False))
