@@ -25,8 +25,10 @@ from hls.layers import (
     MatrixVector,
     Pooling,
     Slice,
+    SlidingWindow,
     Spread,
     Thresholding,
+    Upsample,
     WidthConverter,
 )
 from hls.synthesis import (
@@ -137,6 +139,12 @@ LAYERS: dict[str, Layer] = {
     "average": Pooling("pool", "sum", 2, 9, 4, 2, 3),
     "concat": Concat("concat", (2, 4, 2), (3, 5, 1), 2, 3),
     "slice": Slice("slice", (3, 4, 4), (0, 1, 0), (3, 4, 2), (2, 2, 1), 3, 2),
+    "window": SlidingWindow("window", (5, 4, 4), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 5, 2, 3, 2),
+    "window-2-bits": SlidingWindow(
+        "w", (4, 4, 1), (3, 3), (2, 2), (1, 1), (0, 2, 1, 0), 1, 1, 2, 1
+    ),
+    "window-valid": SlidingWindow("w", (6, 5, 2), (3, 2), (2, 2), (1, 2), (0, 0, 0, 0), 0, 1, 3, 1),
+    "upsample": Upsample("upsample", (2, 3, 4), (3, 2), 3, 2),
     "spread": Spread("spread", (2, 3, 4), (2, 3), 5, 3, 2),
     "depth-to-space": DepthToSpace("d2s", (2, 3, 8), 2, "DCR", 3, 2),
     "depth-to-space-crd": DepthToSpace("d2s", (2, 3, 8), 2, "CRD", 3, 2),
