@@ -148,6 +148,9 @@ class Port:
     layer: str
     port: str
 
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.port}" if self.layer else self.port
+
 
 @dataclass(frozen=True)
 class Edge:

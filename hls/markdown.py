@@ -12,7 +12,8 @@ def _simulated_cycles(verification: Json | None) -> str:
     if not verification or not verification["cycles_first"]:
         return ""
     each, first = verification["cycles_per_sample"], verification["cycles_first"]
-    return ("" if each is None else f", {each:g} simulated") + f", {first} to the first output"
+    steady = "" if each is None else f"{each:g} cycles a frame, "
+    return f"; simulated: {steady}{first} to the first output"
 
 
 def markdown(report: Json) -> str:
@@ -21,7 +22,10 @@ def markdown(report: Json) -> str:
     t, v = report["totals"], report["verification"]
     saved = t["accumulator_bits_weights_datatype"] - t["accumulator_bits_window"]
     lines += [
-        f"- {t['cycles']} cycles a frame at most in one layer" + _simulated_cycles(v),
+        f"- {t['cycles_predicted']:g} cycles a frame, {t['cycles_first_predicted']} to the first "
+        f"output, as the layers' schedules predict; slowest layer: `{t['bottleneck']}`"
+        + _simulated_cycles(v),
+        f"- FIFOs: {t['fifo_bits']} bits; {t['deadlock']}",
         f"- accumulators: {t['accumulator_bits_window']} bits over all channels, "
         f"{t['accumulator_bits']} as built, {t['accumulator_bits_weights_datatype']} from exact "
         f"weights and datatypes ({saved} saved), {t['accumulator_bits_datatype']} from datatypes",

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from hls.dataflow import Edge, Layer, Port, Resources, Stream
+from hls.dataflow import Layer, Port, Resources, Stream
+from hls.fifo_sizing import FifoSizing
 from hls.fold import dimensions
 from hls.layers import DepthwiseVector, MatrixVector
 from hls.lower import Lowered
@@ -81,28 +82,33 @@ def _synthesis(result: SynthesisResult | None) -> Json | None:
     return {**asdict(result.resources), "logic_depth": result.logic_depth, "tool": result.tool}
 
 
-def fifo_bits(lowered: Lowered) -> int:
-    """Bits in the FIFOs on all edges."""
-
-    def bits(edge: Edge) -> int:
-        return edge.depth * lowered.dataflow.stream(edge).width
-
-    return sum(bits(edge) for edge in lowered.dataflow.edges)
+def fifo_reports(sizing: FifoSizing) -> list[Json]:
+    """One entry a FIFO: its ends, its depth in beats, and the bits of a beat."""
+    dataflow = sizing.dataflow
+    return [
+        {
+            "source": str(edge.source),
+            "target": str(edge.target),
+            "depth": edge.depth,
+            "width": dataflow.stream(edge).width,
+        }
+        for edge in dataflow.edges
+    ]
 
 
 def totals(
-    lowered: Lowered,
+    sizing: FifoSizing,
     layers: list[Json],
     synthesis: Mapping[str, SynthesisResult],
     whole: SynthesisResult | None,
     constant_channels: Mapping[str, list[int]],
 ) -> Json:
-    """Sums over the layers, and the whole design where it was synthesised.
+    """Sums over the layers, what the schedules predict, and the whole design where synthesised.
 
     ``constant_channels`` are the ones left out of the hardware, by tensor.
     """
     estimate, measured = Resources(), Resources()
-    for layer in lowered.dataflow.layers:
+    for layer in sizing.dataflow.layers:
         estimate += layer.estimate()
         if layer.name in synthesis:
             measured += synthesis[layer.name].resources
@@ -110,8 +116,12 @@ def totals(
         entry["accumulator"] | {"n": entry["n"]} for entry in layers if entry["accumulator"]
     ]
     return {
-        "cycles": max(layer.cycles for layer in lowered.dataflow.layers),
-        "fifo_bits": fifo_bits(lowered),
+        "cycles": max(layer.cycles for layer in sizing.dataflow.layers),
+        "cycles_predicted": float(sizing.cycles_per_frame),
+        "cycles_first_predicted": sizing.first_cycles,
+        "bottleneck": sizing.bottleneck,
+        "deadlock": sizing.proof,
+        "fifo_bits": sizing.bits,
         "constant_channels": dict(constant_channels),
         "accumulator_bits": sum(a["bits"] * a["n"] for a in accumulators),
         "accumulator_bits_window": sum(sum(a["bits_window"]) for a in accumulators),

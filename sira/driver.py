@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import onnx
 from hls import report as reports
 from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
+from hls.fifo_sizing import size_fifos
 from hls.lower import Lowered
 from hls.markdown import markdown
 from hls.synthesis import SynthesisResult, synthesize, synthesize_layers
@@ -41,6 +43,8 @@ from sira.load import read
 from sira.summary import tensor_entries
 
 _DEFAULT_SAMPLES = 8
+_DEFAULT_ELEMENTS = 2**17
+"""Unless told otherwise, so many samples are verified, or as few as hold so many numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,9 @@ def _compile(
     front = transform(proto, options.specs, name, watch)
     with watch.stage("lower and fold"):
         lowered = build_dataflow(front, options)
+    with watch.stage("size FIFOs"):
+        sizing = size_fifos(lowered.dataflow)
+        lowered = replace(lowered, dataflow=sizing.dataflow)
     chosen = _samples(front, options)
     with watch.stage("emit"):
         _emit(front, lowered, options, work)
@@ -120,7 +127,8 @@ def _compile(
         "model": name,
         "layers": layer_entries,
         "tensors": tensor_entries(front.loaded, front.loaded_ranges),
-        "totals": reports.totals(lowered, layer_entries, synthesis, whole, front.constant_channels),
+        "totals": reports.totals(sizing, layer_entries, synthesis, whole, front.constant_channels),
+        "fifos": reports.fifo_reports(sizing),
         "verification": reports.verification_report(verification),
         "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},
         "seconds": watch.seconds | _verify_seconds(verification),
@@ -144,7 +152,9 @@ def _samples(front: Front, options: Options) -> samples.Samples | None:
     if options.verify_data is not None:
         shape = g.shape(front.loaded.graph.inputs[0])
         return samples.read(options.verify_data, shape, options.verify)
-    return samples.draw(front.loaded, front.loaded_ranges, options.verify or _DEFAULT_SAMPLES)
+    few = _DEFAULT_ELEMENTS // prod(g.shape(front.loaded.graph.inputs[0]))
+    default = min(_DEFAULT_SAMPLES, max(few, 1))
+    return samples.draw(front.loaded, front.loaded_ranges, options.verify or default)
 
 
 def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:

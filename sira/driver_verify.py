@@ -59,6 +59,7 @@ def reverify(
         )
     front = transform(read(directory / "stages" / "01_loaded.onnx"), inputs, report["model"])
     lowered = build_dataflow(front, options)
+    lowered = replace(lowered, dataflow=_with_depths(lowered.dataflow, report["fifos"]))
     shape = g.shape(front.loaded.graph.inputs[0])
     try:
         result = verify(
@@ -82,6 +83,22 @@ def reverify(
     if junit is not None:
         junit.write_text(junit_xml(report["model"], result))
     return result
+
+
+def _with_depths(dataflow: Dataflow, fifos: list[dict[str, Any]]) -> Dataflow:
+    """The dataflow with the depths of the FIFOs that the report lists."""
+    depths = {(entry["source"], entry["target"]): entry["depth"] for entry in fifos}
+    ends = [(str(edge.source), str(edge.target)) for edge in dataflow.edges]
+    if set(ends) != set(depths):
+        raise SiraError(
+            "the FIFOs are not those of this model",
+            where="report.json",
+            expected=f"{len(ends)} edges",
+            found=f"{len(depths)}, others among them",
+            remedy="compile the model again",
+        )
+    edges = (replace(e, depth=depths[end]) for e, end in zip(dataflow.edges, ends, strict=True))
+    return replace(dataflow, edges=tuple(edges))
 
 
 def check_constants(directory: Path, dataflow: Dataflow, backend: Backend) -> list[Check]:

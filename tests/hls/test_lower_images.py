@@ -137,6 +137,15 @@ def test_residual_sums(left: float, right: float) -> None:
     assert Elementwise in kinds(result) and Fork in kinds(result)
 
 
+def test_differences_and_products() -> None:
+    for op in ("Sub", "Mul"):
+        net = Net((1, 3, 4, 4))
+        first = net.quant(net.node("Conv", "x", weights(net, 3, 3, 1, 1)), 1.0)
+        second = net.quant(net.node("Conv", "x", weights(net, 3, 3, 1, 1)), 1.0, signed=0)
+        net.quant(net.node(op, first, second), 1.5, bits=5)
+        assert Elementwise in kinds(lowered(net, SIGNED)), op
+
+
 def test_concatenation_of_branches_with_different_ranges() -> None:
     net = Net((1, 3, 4, 4))
     first = net.quant(net.node("Conv", "x", weights(net, 2, 3, 1, 1)), 1.0)
@@ -152,6 +161,7 @@ REARRANGED: dict[str, Callable[[Net, str], str]] = {
     "crop": lambda n, x: n.node("Slice", x, np.array([1, 2]), np.array([5, 6]), np.array([2, 3])),
     "steps": lambda n, x: n.node(
         "Slice", x, np.array([1, 0]), np.array([6, 6]), np.array([2, 3]), np.array([2, 3])),
+    "pad": lambda n, x: n.node("Pad", x, np.array([0, 0, 1, 0, 0, 0, 2, 1])),
     "depth to space": lambda n, x: n.node("DepthToSpace", x, blocksize=2),
     "depth to space, columns first": lambda n, x: n.node(
         "DepthToSpace", x, blocksize=2, mode="CRD"),
@@ -167,6 +177,17 @@ def test_rearrangements(name: str) -> None:
     x = REARRANGED[name](net, x)
     channels = {"channels": 2, "depth to space": 1, "space to depth": 16}.get(name.split(",")[0], 4)
     net.quant(net.node("Conv", x, weights(net, 5, channels, 1, 1)), 2.0)
+    lowered(net, SIGNED)
+
+
+def test_split_branches() -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.quant(net.node("Conv", "x", weights(net, 4, 3, 1, 1)), 1.0)
+    second = net.node("Split", x, np.array([1, 3]), axis=1, outputs=2)
+    first = second.removesuffix("_1") + "_0"
+    a = net.quant(net.node("Conv", first, weights(net, 2, 1, 1, 1)), 1.0)
+    b = net.quant(net.node("Conv", second, weights(net, 2, 3, 1, 1)), 1.0)
+    net.quant(net.node("Add", a, b), 1.0)
     lowered(net, SIGNED)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from hls.dataflow import Ints, Resources
+from hls.fifo_sizing import size_fifos
 from hls.layers import MatrixVector, Thresholding
 from hls.lower import Lowered
 from hls.markdown import markdown
-from hls.report import fifo_bits, layer_reports, tcl_report, totals
+from hls.report import fifo_reports, layer_reports, tcl_report, totals
 from hls.synthesis import SynthesisResult
 from hls.vivado import TclCheck
 from sira.driver_front import Front, build_dataflow, transform
@@ -125,8 +126,12 @@ def report(front: Front, synthesis: bool) -> dict[str, Any]:
     layers = lowered.dataflow.layers
     found = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
     entries = layer_reports(lowered, front.integer_ranges, front.bounds, found)
-    sums = totals(lowered, entries, found, result(900) if synthesis else None, {})
-    assert sums["fifo_bits"] == fifo_bits(lowered) > 0
+    sizing = size_fifos(lowered.dataflow)
+    sums = totals(sizing, entries, found, result(900) if synthesis else None, {})
+    fifos = fifo_reports(sizing)
+    assert len(fifos) == len(lowered.dataflow.edges)
+    assert sums["fifo_bits"] == sum(f["depth"] * f["width"] for f in fifos) > 0
+    assert sums["cycles_predicted"] == sums["cycles"]
     return {
         "model": "a model",
         "layers": entries,
