@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,12 @@ class Oracle:
         model = repaired(model)
         self.input_name, self.input_shape = _only_input(model.graph)
         constant, self._nodes = _partition(model.graph)
-        wrapper = ModelWrapper(model).transform(InferShapes())
+        with _foreign():
+            wrapper = ModelWrapper(model).transform(InferShapes())
         elem_type = model.graph.input[0].type.tensor_type.elem_type
         self._input_dtype = helper.tensor_dtype_to_np_dtype(elem_type)
         zeros = np.zeros(self.input_shape, self._input_dtype)
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):
+        with warnings.catch_warnings(category=UserWarning, action="ignore"), _foreign():
             # The executor finds shapes here that inference could not, and says so for each.
             float32 = execute_onnx(wrapper, {self.input_name: zeros}, True)
         self._opsets = tuple(model.opset_import)
@@ -188,6 +190,21 @@ class Oracle:
         return nodes
 
 
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """What fails in the code that is not ours is a model that it does not support."""
+    try:
+        yield
+    except SiraError:
+        raise
+    except Exception as error:
+        raise SiraError(
+            "the model cannot be checked by execution",
+            expected="operators that onnx.reference or qonnx can execute",
+            found=" ".join(f"{type(error).__name__}: {error}".split())[:200],
+        ) from error
+
+
 def _only_input(graph: onnx.GraphProto) -> tuple[str, tuple[int, ...]]:
     """Name and shape of the graph's one input."""
     if len(graph.input) != 1:
@@ -285,11 +302,12 @@ def _evaluator(
 ) -> ReferenceEvaluator:
     graph = helper.make_graph([_widened(node) for node in nodes], "part", [], [])
     model = helper.make_model(graph, opset_imports=opsets)
-    return ReferenceEvaluator(model, new_ops=list(OPERATORS))
+    with _foreign():
+        return ReferenceEvaluator(model, new_ops=list(OPERATORS))
 
 
 def _evaluate(evaluator: ReferenceEvaluator, values: Mapping[str, Value]) -> dict[str, Value]:
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"), _foreign():
         results: dict[str, Value] = evaluator.run(None, dict(values), intermediate=True)
     for name, value in results.items():
         narrow = value is not None and value.dtype.kind == "f" and value.dtype != np.float64

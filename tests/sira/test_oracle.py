@@ -212,6 +212,12 @@ def test_a_tail_with_another_source_is_an_error() -> None:
         oracle.run_tail("x", "c", np.zeros((1, 1, 2)))
 
 
+def test_what_others_cannot_execute_is_one_clear_line() -> None:
+    node = one("NoSuchOperator", ["x"], QONNX)
+    with pytest.raises(SiraError, match="the model cannot be checked by execution, expected oper"):
+        Oracle(model([node], (1, 2)))
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_integers_of_trunc(version: int) -> None:
     """Its first version keeps scale and zero point, the second has a scale of its own."""
