@@ -27,6 +27,10 @@ MAX_LEVELS = 2**12
 """Thresholds a channel may have."""
 
 
+_LAST = ("MatMul", "Gemm", "Transpose", "Reshape")
+"""Behind these, channels may lie along the last axis."""
+
+
 @dataclass(frozen=True, eq=False)
 class Staircase:
     """``q_out = base + #{t in thresholds[c] : sign[c] * q_in >= t}`` for every channel c.
@@ -60,7 +64,7 @@ def staircase(tail: Tail, ranges: Ranges) -> Staircase:
     rank = len(g.shape(tail.source))
     source = ranges.scaled(tail.source)
     assert source is not None
-    source = _by_channel(source, rank)
+    source = _by_channel(tail.source, source)
     axis, channels = _channels(tail, ranges, source)
     found = steps_of(tail, ranges, source, (channels,) + (1,) * (rank - 1 - axis))
     return Staircase(found.first, found.sign, found.base, axis)
@@ -106,17 +110,20 @@ def steps_of(tail: Tail, ranges: Ranges, source: ScaledInt, places: tuple[int, .
     return Steps(low.T.copy(), sign, base, first, last)
 
 
-def _by_channel(source: ScaledInt, rank: int) -> ScaledInt:
+def _by_channel(value: ir.Value, source: ScaledInt) -> ScaledInt:
     """With bounds that differ between channels alone, the worst of each.
 
-    Channels are where scale and bias differ; where they do not, along axis 1.
+    Channels are where scale and bias differ; where they do not, along axis 1, or behind a product
+    of matrices along the last.
     """
+    rank, node = len(g.shape(value)), value.producer()
     sizes = (np.atleast_1d(q).shape for q in (source.lo, source.hi))
     varying = {i - len(s) for s in sizes for i, d in enumerate(s) if d != 1}
-    if len(varying) < 2:
-        return source
     of_scale = np.broadcast_shapes(source.scale.shape, source.bias.shape)
-    kept = {i - len(of_scale) for i, d in enumerate(of_scale) if d != 1} or {1 - rank}
+    kept = {i - len(of_scale) for i, d in enumerate(of_scale) if d != 1}
+    kept = kept or {-1 if node and node.op_type in _LAST else 1 - rank}
+    if varying <= kept:
+        return source
 
     def worst(bound: Ints, f: Callable[..., Ints]) -> Ints:
         others = (i for i in range(bound.ndim) if i - bound.ndim not in kept)
