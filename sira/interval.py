@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,13 +56,19 @@ class Interval:
     def shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(self.lo.shape, self.hi.shape)
 
+    @property
+    def _ends(self) -> tuple[Floats, ...]:
+        """Both bounds, or the one number of a point."""
+        return (self.lo,) if self.lo is self.hi else (self.lo, self.hi)
+
     def because(self, reason: str) -> Interval:
         """The same set with a reason, unless it has one already."""
         return self if self.reason else Interval(self.lo, self.hi, reason)
 
     def map(self, f: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Interval:
         """Apply a re-arrangement of elements (reshape, transpose, ...) to both bounds."""
-        return Interval(f(self.lo), f(self.hi), self.reason)
+        lo = f(self.lo)
+        return Interval(lo, lo if self.hi is self.lo else f(self.hi), self.reason)
 
     def __neg__(self) -> Interval:
         return Interval(-self.hi, -self.lo)
@@ -81,20 +88,17 @@ class Interval:
                 _round(*_two_product(self.lo, other.lo), -np.inf),
                 _round(*_two_product(self.hi, other.hi), np.inf),
             )
-        pairs = [_two_product(a, b) for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
+        pairs = [_two_product(a, b) for a in self._ends for b in other._ends]
         lows = [_round(p, e, -np.inf) for p, e in pairs]
         highs = [_round(p, e, np.inf) for p, e in pairs]
-        return Interval(
-            np.minimum(np.minimum(lows[0], lows[1]), np.minimum(lows[2], lows[3])),
-            np.maximum(np.maximum(highs[0], highs[1]), np.maximum(highs[2], highs[3])),
-        )
+        return Interval(reduce(np.minimum, lows), reduce(np.maximum, highs))
 
     def __truediv__(self, other: Interval) -> Interval:
         spans_zero = (other.lo <= 0) & (other.hi >= 0)
-        safe = Interval(np.where(spans_zero, 1.0, other.lo), np.where(spans_zero, 1.0, other.hi))
+        safe = other.map(lambda b: np.where(spans_zero, 1.0, b))
         lows, highs = [], []
-        for a in (self.lo, self.hi):
-            for b in (safe.lo, safe.hi):
+        for a in self._ends:
+            for b in safe._ends:
                 with np.errstate(all="ignore"):
                     q = np.asarray(np.divide(a, b))
                     q = np.where(np.isnan(q), 0.0, q)

@@ -127,3 +127,20 @@ def test_a_reason_is_kept_once() -> None:
     assert first.because("second").reason == "first"
     with pytest.raises(AssertionError, match="NaN"):
         Interval.point(np.nan)
+
+
+def test_a_rearranged_point_is_a_point() -> None:
+    moved = Interval.point([1.0, 2.0]).map(lambda a: a[::-1])
+    assert moved.lo is moved.hi and moved.lo.tolist() == [2, 1]
+    assert Interval(np.zeros(2), np.ones(2)).map(lambda a: a[:1]).hi.tolist() == [1]
+
+
+def test_bounds_of_different_shapes() -> None:
+    """A point, a scalar bound and one for each channel."""
+    x = Interval(np.asarray(-1.0), np.array([2.0, 3.0]))
+    for product in (x * Interval.point(-2.0), Interval.point(-2.0) * x):
+        assert product.lo.tolist() == [-4, -6] and (product.hi == 2).all()
+    square = x * x
+    assert square.lo.tolist() == [-2, -3] and square.hi.tolist() == [4, 9]
+    quotient = Interval.point(6.0) / Interval(np.asarray(1.0), np.array([2.0, 3.0]))
+    assert quotient.lo.tolist() == [3, 2] and (quotient.hi == 6).all()
