@@ -144,9 +144,7 @@ class Program:
 
 def flatten(dataflow: Dataflow) -> Program:
     """The schedules of all layers, and a process for each input and output of the graph."""
-    channels = [
-        _Channel(f"{_label(edge.source)} -> {_label(edge.target)}") for edge in dataflow.edges
-    ]
+    channels = [_Channel(f"{edge.source} -> {edge.target}") for edge in dataflow.edges]
     edge_of = {edge.source: i for i, edge in enumerate(dataflow.edges)}
     edge_of |= {edge.target: i for i, edge in enumerate(dataflow.edges)}
     assert len(edge_of) == 2 * len(channels), "a port has two edges"
@@ -179,10 +177,6 @@ def flatten(dataflow: Dataflow) -> Program:
         sources,
         sinks,
     )
-
-
-def _label(port: Port) -> str:
-    return f"{port.layer}.{port.port}" if port.layer else port.port
 
 
 def _repetitions(layer: Layer, processes: Sequence[Process]) -> list[int]:

@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,20 @@ from hls.dataflow import Dataflow
 from hls.emit_rtl import emit_rtl
 from hls.fifo_sizing import size_fifos
 from hls.verilator import build
+from sira.datatypes import InputSpec, parse_datatype
 from sira.driver_front import build_dataflow, transform
 from sira.driver_options import Options
 from sira.load import read
 
 OWN = Path(__file__).parents[1] / "models"
 _PIXELS = "UINT8,scale=1/255"
-_NORMALIZED = "UINT8,scale=100/5763,bias=[-485/226,-456/226,-406/226]"
+_NORMALIZED = InputSpec(  # (x / 255 - mean) / 0.226 of each channel
+    parse_datatype("UINT8", "MNv1_w4a4"),
+    (Fraction(100, 5763),),
+    tuple(Fraction(-mean, 226) for mean in (485, 456, 406)),
+)
 
-MODELS: dict[str, str | None] = {
+MODELS: dict[str, InputSpec | str | None] = {
     "TFC_2W2A": _PIXELS,
     "digits_cnn_s0_w4a4": None,
     "CNV_w2a2": _PIXELS,
