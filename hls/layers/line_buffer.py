@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hls.dataflow import Resources
+from hls.layers.memories import ram_cost
 from hls.schedule import Phase, Process
 
 
@@ -14,11 +17,21 @@ def writing(pixel_beats: int) -> Process:
     return Process((Phase(1, claim), Phase(pixel_beats - 2, {"in": 1}), Phase(1, {"in": 1}, fill)))
 
 
-def line_buffer_cost(words: int, bits: int) -> Resources:
-    """The memory as LUTRAM or block RAM, a register of its word, addresses and counts."""
-    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
-    blocks = min(-(-bits // width) * -(-words // depth) for width, depth in shapes)
-    lut = 8 * -(-bits // 14) * -(-words // 32)
-    if lut > 64 * blocks:
-        return Resources(lut=60, ff=40, bram18=blocks)
-    return Resources(lut=lut + 60, ff=bits + 40)
+def line_buffer_cost(
+    words: int, bits: int, count_bits: int, loops: Sequence[int], coordinate_bits: int = 0
+) -> Resources:
+    """A line buffer of ``words`` of ``bits``, read in the order of ``loops`` of so many steps.
+
+    FF: two addresses, two counts of pixels, the loops and coordinates, and a word unless the
+    register is that of a block RAM. LUT: adders, and multiplexers of what is added.
+
+    The factors were chosen on the Yosys counts of the 23 layers of
+    tests/benchmarks/fit_estimates.py; on these same layers LUT is 8 % off in the mean and 25 % at
+    worst, FF 2 % and 17 %, the block RAMs are exact.
+    """
+    lut, blocks = ram_cost(words, bits)
+    addresses = (words - 1).bit_length()
+    loop_bits = sum((steps - 1).bit_length() for steps in loops)
+    lut += 2 * addresses + 5 * count_bits + loop_bits + 3 * coordinate_bits
+    ff = 2 * addresses + 2 * count_bits + loop_bits + coordinate_bits + 2
+    return Resources(lut=lut, ff=ff + (0 if blocks else bits), bram18=blocks)

@@ -67,13 +67,18 @@ def distinct_columns(words: int, bits: int) -> int:
 def ram_cost(words: int, bits: int) -> tuple[int, int]:
     """LUTs and 18 kbit block RAMs of a memory with one write port, read into a register.
 
-    LUTRAM is 8 LUTs for 32 words of 14 bits or 64 of 7, and multiplexers between deeper ones.
+    Eight LUTs hold 32 words of 14 bits or 64 of 7, and one more selects a bit of deeper memories
+    from four of these. Yosys compares a cost of 16 for each full eight, and half of one for each
+    bit that is selected from, with that of a block RAM.
     """
     blocks = _block_rams(words, bits)
-    columns = -(-bits // 14) if words <= 32 else -(-bits // 7)
-    rows = -(-words // 64)
-    luts = 8 * columns * rows + bits * (rows // 4 + rows % 4 // 2)
-    return (0, blocks) if 2 * luts > _BLOCK_COST * blocks else (luts, 0)
+    options = []
+    for depth, width in ((32, 14), (64, 7)):
+        rows = -(-words // depth)
+        cost = 16 * rows * bits / width + bits * (rows - 1) / 2
+        options.append((cost, 8 * rows * -(-bits // width) + bits * -(-(rows - 1) // 3)))
+    cost, luts = min(options)
+    return (0, blocks) if cost > _BLOCK_COST * blocks else (luts, 0)
 
 
 def _block_rams(words: int, bits: int) -> int:

@@ -179,6 +179,22 @@ class SlidingWindow:
         return Kernel("sliding_window", self._parameters)
 
     def estimate(self) -> Resources:
-        """The line buffer, and the loops and coordinates around it."""
-        words, width = self.plan.capacity * self.plan.pixel_beats, self.lanes * self.bits
-        return line_buffer_cost(words, width) + Resources(lut=60, ff=30)
+        """The line buffer and the loops around it, see `line_buffer_cost`; where a word more for
+        the padding does not pay, a LUT for each bit behind it."""
+        plan = self.plan
+        words, width = plan.capacity * plan.pixel_beats, self.lanes * self.bits
+        top, left, bottom, right = self.pads
+        rows = (self.shape[0] + top + bottom).bit_length() if top + bottom else 0
+        columns = (self.shape[1] + left + right).bit_length() if left + right else 0
+        stored = width > (words - 1).bit_length() and words % 32 != 0
+        loops = (
+            plan.block_beats,
+            *self.kernel_size,
+            self.blocks,
+            *self.output_size,
+            plan.pixel_beats,
+        )
+        buffer = line_buffer_cost(
+            words + (stored and any(self.pads)), width, plan.count_bits, loops, rows + columns
+        )
+        return buffer + Resources(lut=10 + (width if any(self.pads) and not stored else 0))

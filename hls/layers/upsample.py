@@ -103,4 +103,6 @@ class Upsample:
         return Schedule((writing(self.pixel_beats), Process(reading)), buffers)
 
     def estimate(self) -> Resources:
-        return line_buffer_cost(self.pixels * self.pixel_beats, self.lanes * self.bits)
+        words, width = self.pixels * self.pixel_beats, self.lanes * self.bits
+        loops = (self.pixel_beats, *self.scales, self.shape[1], self.pixel_beats)
+        return line_buffer_cost(words, width, self.pixels.bit_length() + 1, loops)

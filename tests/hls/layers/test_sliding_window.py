@@ -201,6 +201,26 @@ def test_pixels_of_the_line_buffer(kernel, strides, pads, pixels) -> None:
     assert layer.plan.capacity == pixels
 
 
+@pytest.mark.parametrize(
+    ("shape", "stride", "blocks", "bits", "lanes", "registers", "block_rams"),
+    [
+        ((32, 32, 64), 1, 1, 2, 32, 62, 2),
+        ((112, 112, 32), 1, 8, 4, 4, 82, 2),
+        ((224, 224, 3), 2, 1, 8, 3, 78, 2),
+        ((16, 16, 16), 1, 1, 3, 16, 98, 0),
+    ],
+)
+def test_estimate_of_what_yosys_counts(
+    shape, stride, blocks, bits, lanes, registers, block_rams
+) -> None:
+    layer = window(
+        "w", shape, (3, 3), strides=(stride, stride), pads=(1, 1, 1, 1), fill=1,
+        blocks=blocks, bits=bits, lanes=lanes,
+    )  # fmt: skip
+    estimate = layer.estimate()
+    assert (estimate.ff, estimate.bram18) == (registers, block_rams)
+
+
 def test_streams() -> None:
     layer = window("w", (5, 6, 8), (3, 2), strides=(2, 1), pads=(1, 0, 0, 1), blocks=2, lanes=4)
     assert layer.output_size == (2, 6)
