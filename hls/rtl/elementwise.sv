@@ -75,12 +75,26 @@ module elementwise #(
 
   if (Fetches) begin : gen_fetch
     localparam int unsigned RowBits = (Rows > 1) ? $clog2(Rows) : 1;
-    logic [RowBits-1:0] row_q;
+    logic [RowBits-1:0] row;
 
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) row_q <= '0;
-      else if (enable && both) row_q <= (row_q == RowBits'(Rows - 1)) ? '0 : row_q + 1'b1;
+    if (Rows > 1) begin : gen_rows
+      // The counter runs one row ahead, so that row_q feeds nothing but the memories: synthesis
+      // would build parts of them out of the counter's logic otherwise.
+      logic [RowBits-1:0] row_q, next_q;
+      assign row = row_q;
+      always_ff @(posedge clk_i) begin
+        if (!rst_ni) begin
+          row_q  <= '0;
+          next_q <= RowBits'(1);
+        end else if (enable && both) begin
+          row_q  <= next_q;
+          next_q <= (next_q == RowBits'(Rows - 1)) ? '0 : next_q + 1'b1;
+        end
+      end
+    end else begin : gen_one_row
+      assign row = '0;
     end
+
     always_ff @(posedge clk_i) begin
       if (enable) begin
         left  <= left_data_i;
@@ -99,7 +113,7 @@ module elementwise #(
       initial $readmemh({MemoryPrefix, "start.mem"}, memory);
     end
     always_ff @(posedge clk_i) begin
-      if (enable) start_q <= memory[gen_fetch.row_q];
+      if (enable) start_q <= memory[gen_fetch.row];
     end
     for (genvar n = 0; n < Lanes; n++) begin : gen_lane
       assign start[n*OutputBits+:OutputBits] =
@@ -116,7 +130,7 @@ module elementwise #(
       initial $readmemh({MemoryPrefix, "left.mem"}, memory);
     end
     always_ff @(posedge clk_i) begin
-      if (enable) factors_q <= memory[gen_fetch.row_q];
+      if (enable) factors_q <= memory[gen_fetch.row];
     end
   end
 
@@ -127,7 +141,7 @@ module elementwise #(
       initial $readmemh({MemoryPrefix, "right.mem"}, memory);
     end
     always_ff @(posedge clk_i) begin
-      if (enable) factors_q <= memory[gen_fetch.row_q];
+      if (enable) factors_q <= memory[gen_fetch.row];
     end
   end
 

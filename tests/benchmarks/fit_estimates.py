@@ -1,6 +1,6 @@
 """Estimated against synthesised resources over a grid of layers.
 
-Run ``python tests/benchmarks/fit_estimates.py``; about nine minutes of CPU time, seconds when the
+Run ``python tests/benchmarks/fit_estimates.py``; about a quarter of an hour of CPU time, seconds when the
 results are cached. It prints a row for each layer, and for each kind of layer the errors and
 the line ``factor * estimate + constant`` that least squares puts through the counts: a formula is
 well fitted where the factor is near 1 and the constant near 0. The formulas are in the layers'
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -18,12 +19,21 @@ from rich.progress import track
 from rich.table import Table
 
 from hls.dataflow import Layer
-from hls.layers.argmax import ArgMax
-from hls.layers.depthwise_vector import DepthwiseVector
-from hls.layers.global_pooling import GlobalPooling
-from hls.layers.matrix_vector import MatrixVector
-from hls.layers.thresholding import Thresholding
-from hls.layers.width_converter import WidthConverter
+from hls.layers import (
+    ArgMax,
+    Concat,
+    DepthToSpace,
+    DepthwiseVector,
+    Elementwise,
+    Fork,
+    GlobalPooling,
+    MatrixVector,
+    Pooling,
+    Slice,
+    Spread,
+    Thresholding,
+    WidthConverter,
+)
 from hls.synthesis import SynthesisResult, synthesize_layers, tool_version
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -110,6 +120,54 @@ ARGMAXES = (
     (100, 4, 14, 8),
 )
 
+FORKS = ((64, 8, 4, 2), (64, 1, 8, 4))
+
+# (left, right, output bits, product, left factor, right factor, start, channels, lanes); a factor
+# (low, high) differs between channels
+ELEMENTWISE: tuple[tuple[Any, ...], ...] = (
+    (4, 4, 5, 0, 1, 1, 0, 64, 4),
+    (8, 8, 9, 0, 1, 1, 0, 64, 1),
+    (4, 4, 8, 0, 3, 5, 7, 64, 4),
+    (4, 4, 11, 0, 15, 63, 7, 64, 4),
+    (8, 8, 13, 0, 7, -11, 700, 64, 2),
+    (4, 4, 8, 1, 0, 0, 0, 64, 4),
+    (8, 8, 17, 1, -3, 5, 0, 64, 2),
+    (4, 4, 9, 0, (-7, 7), (-7, 7), (0, 98), 64, 2),
+    (8, 8, 17, 0, (-99, 98), (-99, 98), (0, 9998), 256, 2),
+    (4, 8, 13, 1, 0, (-7, 7), 0, 64, 4),
+)
+
+# (operation, channels, positions, input bits, lanes)
+POOLINGS: tuple[tuple[Literal["max", "sum"], int, int, int, int], ...] = (
+    ("max", 64, 9, 4, 8),
+    ("max", 64, 4, 2, 16),
+    ("max", 64, 4, 8, 1),
+    ("sum", 64, 9, 4, 8),
+    ("sum", 64, 49, 8, 2),
+)
+
+# (channels, bits, lanes)
+CONCATS = (((64, 64), (4, 4), 8), ((64, 32, 16, 64), (4, 2, 4, 3), 2))
+
+# (shape, starts, stops, steps, bits, lanes)
+SLICES = (
+    ((56, 56, 64), (0, 0, 0), (56, 56, 64), (2, 2, 1), 4, 4),
+    ((28, 28, 64), (0, 0, 0), (28, 28, 32), (1, 1, 1), 4, 8),
+    ((30, 30, 16), (1, 1, 0), (29, 29, 16), (1, 1, 1), 4, 1),
+)
+
+# (shape, fill, bits, lanes), strides of 2
+SPREADS = (((28, 28, 32), 7, 4, 4), ((16, 16, 3), 0, 8, 3))
+
+# (shape, block, mode, bits, lanes)
+DEPTHS_TO_SPACE: tuple[tuple[tuple[int, int, int], int, Literal["DCR", "CRD"], int, int], ...] = (
+    ((16, 16, 16), 2, "DCR", 4, 4),
+    ((32, 32, 32), 2, "CRD", 8, 2),
+    ((64, 64, 12), 2, "DCR", 8, 1),
+    ((64, 64, 64), 2, "DCR", 8, 8),
+    ((10, 10, 27), 3, "CRD", 3, 3),
+)
+
 
 def layers() -> Iterator[Layer]:
     """The grid; every value is random with a fixed seed."""
@@ -158,6 +216,34 @@ def layers() -> Iterator[Layer]:
         offset = random.integers(0, 1 << scale_bits, channels) * bool(scale_bits)
         name = f"argmax {bits} bit, scale {scale_bits} bit, {channels} channels, {lanes} lanes"
         yield ArgMax(name, scale.astype(np.int64), offset, bits, lanes)
+    yield from rearranging_layers()
+
+
+def rearranging_layers() -> Iterator[Layer]:
+    """Layers without weights, of which several streams come and go, or positions change."""
+    for elements, lanes, bits, copies in FORKS:
+        yield Fork(f"fork of {lanes} lanes, {copies} copies", elements, lanes, bits, copies)
+    for left, right, output, product, *constants, channels, lanes in ELEMENTWISE:
+        random = np.random.default_rng(channels)
+        values = [
+            random.integers(c[0], c[1] + 1, channels) if isinstance(c, tuple) else np.array([c])
+            for c in constants
+        ]
+        name = f"elementwise {left} and {right} bit, {(product, *constants)}, {lanes} lanes"
+        yield Elementwise(name, channels, left, right, product, *values, output, lanes)
+    for operation, channels, positions, bits, lanes in POOLINGS:
+        name = f"pooling {operation} {bits} bit, {channels} x {positions}, {lanes} lanes"
+        yield Pooling(name, operation, channels, positions, bits, lanes, 49)
+    for parts, part_bits, lanes in CONCATS:
+        yield Concat(f"concat {parts}, {lanes} lanes", parts, part_bits, lanes, 49)
+    for shape, starts, stops, steps, bits, lanes in SLICES:
+        name = f"slice of {shape}, {starts} to {stops}, {lanes} lanes"
+        yield Slice(name, shape, starts, stops, steps, bits, lanes)
+    for shape, fill, bits, lanes in SPREADS:
+        yield Spread(f"spread of {shape}, {lanes} lanes", shape, (2, 2), fill, bits, lanes)
+    for shape, block, mode, bits, lanes in DEPTHS_TO_SPACE:
+        name = f"depth to space {mode} of {shape}, {lanes} lanes"
+        yield DepthToSpace(name, shape, block, mode, bits, lanes)
 
 
 def main() -> None:
