@@ -1,9 +1,9 @@
 """Estimated against synthesised resources over a grid of layers.
 
-Run ``python tests/benchmarks/fit_estimates.py``; about a quarter of an hour of CPU time, seconds when the
-results are cached. It prints a row for each layer, and for each kind of layer the errors and
-the line ``factor * estimate + constant`` that least squares puts through the counts: a formula is
-well fitted where the factor is near 1 and the constant near 0. The formulas are in the layers'
+Run ``python tests/benchmarks/fit_estimates.py``; about a quarter of an hour of CPU time, seconds
+when the results are cached. It prints a row for each layer, and for each kind of layer the errors
+and the line ``factor * estimate + constant`` that least squares puts through the counts: a formula
+is well fitted where the factor is near 1 and the constant near 0. The formulas are in the layers'
 ``estimate``.
 """
 
