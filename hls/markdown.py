@@ -122,16 +122,20 @@ def _resource_table(report: Json) -> str:
             ]
         )
     total = report["totals"]["resources"]
-    for name, key in (
-        ("sum of layers", "synthesis_sum_of_layers"),
-        ("whole design", "synthesis_whole_design"),
+    layers, fifos = total["estimate"], total["estimate_fifos"]
+    for name, e, s in (
+        ("sum of layers", layers, total["synthesis_sum_of_layers"]),
+        ("FIFOs", fifos, None),
+        (
+            "whole design",
+            {c: layers[c] + fifos[c] for c in columns},
+            total["synthesis_whole_design"],
+        ),
     ):
-        s = total[key]
-        e = total["estimate"] if key == "synthesis_sum_of_layers" else None
         rows.append(
             [
                 name,
-                *((e[c] for c in columns) if e else [None] * 4),
+                *(e[c] for c in columns),
                 *((s[c] for c in columns) if s else [None] * 4),
                 s.get("logic_depth") if s else None,
             ]

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Layer, Port, Resources, Stream
+from hls.fifo_cost import fifo_estimate
 from hls.fifo_sizing import FifoSizing
 from hls.fold import dimensions
 from hls.layers import DepthwiseVector, MatrixVector
@@ -131,6 +132,7 @@ def totals(
         ),
         "resources": {
             "estimate": asdict(estimate),
+            "estimate_fifos": asdict(fifo_estimate(sizing.dataflow)),
             "synthesis_sum_of_layers": asdict(measured) if synthesis else None,
             "synthesis_whole_design": _synthesis(whole),
         },

@@ -137,6 +137,7 @@ def report(front: Front, synthesis: bool) -> dict[str, Any]:
         "layers": entries,
         "tensors": tensor_entries(front.loaded, front.loaded_ranges),
         "totals": sums,
+        "fifos": fifos,
         "verification": None,
         "vivado": {
             "run_with_vendor_tools": False,
@@ -164,6 +165,9 @@ def test_totals_are_sums(front: Front) -> None:
     for kind in ("lut", "ff", "dsp", "bram18"):
         estimates = [entry["resources"]["estimate"][kind] for entry in made["layers"]]
         assert t["resources"]["estimate"][kind] == sum(estimates)
+    assert t["resources"]["estimate_fifos"]["ff"] == sum(
+        2 * fifo["width"] + 2 for fifo in made["fifos"]
+    )
     accumulators = [e["accumulator"] for e in made["layers"] if e["accumulator"]]
     assert t["accumulator_bits_window"] == sum(sum(a["bits_window"]) for a in accumulators)
     assert t["accumulator_bits"] == sum(a["bits"] * len(a["offset"]) for a in accumulators)
@@ -193,4 +197,8 @@ def test_markdown_shows_every_layer_and_tensor(front: Front) -> None:
 def test_markdown_leaves_out_what_was_not_synthesised(front: Front) -> None:
     text = markdown(report(front, synthesis=False))
     (whole,) = rows(text, "whole design")
-    assert whole[1:] == [""] * 9
+    (layers,), (fifos,) = rows(text, "sum of layers"), rows(text, "FIFOs")
+    assert [int(n) for n in whole[1:5]] == [
+        int(a) + int(b) for a, b in zip(layers[1:5], fifos[1:5], strict=True)
+    ]
+    assert whole[5:] == [""] * 5
