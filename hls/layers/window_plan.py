@@ -170,8 +170,7 @@ class WindowPlan:
             ended -= self.windows
         frame, window = np.divmod(ended, self.windows)
         held_from = self.oldest[window] + frame * self.pixels
-        # What the oldest pixel is ahead of the image at reset counts as held, too.
-        return max(int(np.max(pixel + 1 - held_from)), -int(self.oldest[0]))
+        return int(np.max(pixel + 1 - held_from))
 
     @cached_property
     def count_bits(self) -> int:

@@ -173,10 +173,8 @@ def cycles_per_frame(layer: SlidingWindow) -> float:
 @given(windows())
 def test_full_throughput_from_the_least_buffer(layer: SlidingWindow) -> None:
     assert cycles_per_frame(layer) == layer.cycles
-    if layer.plan.capacity > max(1, -int(layer.plan.oldest[0])):
-        smaller = OnePixelLess(**vars(layer))
-        with suppress(Deadlock):
-            assert cycles_per_frame(smaller) > layer.cycles
+    with suppress(Deadlock):
+        assert cycles_per_frame(OnePixelLess(**vars(layer))) > layer.cycles
 
 
 @pytest.mark.parametrize(
