@@ -71,7 +71,7 @@ def dimensions(layer: Layer) -> Mapping[str, int]:
         case Upsample() | Spread():
             return {"lanes": layer.shape[2]}
         case DepthToSpace():
-            return {"lanes": layer.shape[2] // layer.block**2 if layer.mode == "DCR" else 1}
+            return {"lanes": layer.output_shape[2]}
         case _:
             return {}
 
