@@ -34,7 +34,7 @@ module elementwise #(
   output logic [Lanes*OutputBits-1:0] out_data_o
 );
 
-  // Constants of a sign are multiplied by their magnitude; the sum subtracts.
+  // Constants multiply by their magnitude; the sum subtracts where they are negative.
   localparam logic [63:0] LeftSize    = LeftFactor[63] ? -LeftFactor : LeftFactor;
   localparam logic [63:0] RightSize   = RightFactor[63] ? -RightFactor : RightFactor;
   localparam logic [63:0] ProductSize = Product[63] ? -Product : Product;
