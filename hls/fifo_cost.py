@@ -9,7 +9,7 @@ REGISTERS = 2
 _LUTRAM = 64
 """Words of the deepest memory of one LUT."""
 _BLOCK_RAM = 64
-"""LUTs up to which a memory is built of them."""
+"""LUTs up to which a memory of more than one block of 64 words is built of them."""
 
 
 def rounded_depth(depth: int) -> int:
@@ -44,7 +44,7 @@ def fifo_resources(width: int, depth: int) -> Resources:
     address = max((words - 1).bit_length(), 1)
     blocks = -(-words // _LUTRAM)
     memory = blocks * 8 * -(-width // (14 if words <= _LUTRAM // 2 else 7))
-    if memory > _BLOCK_RAM:
+    if blocks > 1 and memory > _BLOCK_RAM:
         return Resources(9 + 3 * address // 2, 3 * address + 2, bram18=_block_rams(width, words))
     if blocks > 1:
         memory += 2 * blocks + width * -(-(blocks - 1).bit_length() // 2)

@@ -28,11 +28,15 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def _compiled(function: Function) -> Function:
-    """Machine code, kept beside the source.
+    """Machine code, kept beside the source or in the user's cache, where one can be written to.
 
     The arrays outlive the call; counting references to them would take most of the time.
     """
-    return cast(Function, numba.njit(cache=True, _nrt=False)(function))
+    try:
+        compiled = numba.njit(cache=True, _nrt=False)(function)
+    except RuntimeError:  # nowhere to keep it
+        compiled = numba.njit(_nrt=False)(function)
+    return cast(Function, compiled)
 
 
 def _inlined(function: Function) -> Function:
