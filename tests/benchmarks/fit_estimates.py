@@ -30,8 +30,10 @@ from hls.layers import (
     MatrixVector,
     Pooling,
     Slice,
+    SlidingWindow,
     Spread,
     Thresholding,
+    Upsample,
     WidthConverter,
 )
 from hls.synthesis import SynthesisResult, synthesize_layers, tool_version
@@ -156,6 +158,38 @@ SLICES = (
     ((30, 30, 16), (1, 1, 0), (29, 29, 16), (1, 1, 1), 4, 1),
 )
 
+# (shape, kernel, stride, pads, fill, blocks, bits, lanes)
+_Pair, _Quad = tuple[int, int], tuple[int, int, int, int]
+WINDOWS: tuple[tuple[tuple[int, int, int], _Pair, int, _Quad, int, int, int, int], ...] = (
+    ((32, 32, 64), (3, 3), 1, (1, 1, 1, 1), 0, 1, 2, 32),
+    ((30, 30, 64), (3, 3), 1, (0, 0, 0, 0), 0, 1, 2, 32),
+    ((32, 32, 16), (3, 3), 2, (1, 1, 1, 1), 1, 1, 4, 4),
+    ((28, 28, 64), (2, 2), 2, (0, 0, 0, 0), 0, 16, 2, 4),
+    ((14, 14, 64), (3, 3), 1, (1, 1, 1, 1), 0, 16, 4, 4),
+    ((112, 112, 32), (3, 3), 1, (1, 1, 1, 1), 0, 8, 4, 4),
+    ((224, 224, 3), (3, 3), 2, (1, 1, 1, 1), 0, 1, 8, 3),
+    ((1, 128, 8), (1, 5), 1, (0, 2, 0, 2), 3, 1, 4, 8),
+    ((16, 16, 8), (1, 1), 1, (1, 1, 1, 1), 3, 1, 4, 8),
+    ((8, 8, 64), (3, 3), 1, (1, 1, 1, 1), 0, 1, 3, 16),
+    ((8, 8, 64), (3, 3), 1, (1, 1, 1, 1), 0, 1, 3, 64),
+    ((5, 5, 256), (3, 3), 1, (0, 0, 0, 0), 0, 1, 2, 64),
+    ((16, 16, 16), (3, 3), 1, (1, 1, 1, 1), 0, 1, 3, 16),
+    ((16, 16, 16), (3, 3), 1, (1, 1, 1, 1), 0, 1, 3, 1),
+    ((12, 12, 4), (5, 5), 1, (0, 0, 0, 0), 0, 1, 2, 1),
+    ((28, 28, 1), (5, 5), 1, (2, 2, 2, 2), 0, 1, 8, 1),
+    ((6, 6, 8), (3, 3), 1, (1, 1, 1, 1), 0, 1, 2, 4),
+    ((10, 10, 4), (2, 2), 2, (0, 0, 0, 0), 0, 4, 4, 1),
+)
+
+# (shape, scales, bits, lanes)
+UPSAMPLES = (
+    ((16, 16, 8), (2, 2), 4, 2),
+    ((32, 32, 16), (2, 2), 4, 16),
+    ((8, 8, 4), (2, 2), 3, 1),
+    ((8, 8, 4), (1, 3), 3, 4),
+    ((64, 64, 32), (3, 3), 4, 4),
+)
+
 # (shape, fill, bits, lanes), strides of 2
 SPREADS = (((28, 28, 32), 7, 4, 4), ((16, 16, 3), 0, 8, 3))
 
@@ -239,6 +273,15 @@ def rearranging_layers() -> Iterator[Layer]:
     for shape, starts, stops, steps, bits, lanes in SLICES:
         name = f"slice of {shape}, {starts} to {stops}, {lanes} lanes"
         yield Slice(name, shape, starts, stops, steps, bits, lanes)
+    for shape, kernel, stride, pads, fill, blocks, bits, lanes in WINDOWS:
+        strides = f"stride {stride}, pads {max(pads)}, {blocks} blocks"
+        name = f"window {kernel} of {shape}, {strides}, {bits} bit, {lanes} lanes"
+        yield SlidingWindow(
+            name, shape, kernel, (stride, stride), (1, 1), pads, fill, blocks, bits, lanes
+        )
+    for shape, scales, bits, lanes in UPSAMPLES:
+        name = f"upsample {scales} of {shape}, {bits} bit, {lanes} lanes"
+        yield Upsample(name, shape, scales, bits, lanes)
     for shape, fill, bits, lanes in SPREADS:
         yield Spread(f"spread of {shape}, {lanes} lanes", shape, (2, 2), fill, bits, lanes)
     for shape, block, mode, bits, lanes in DEPTHS_TO_SPACE:
