@@ -8,11 +8,13 @@ nobody asked for.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -135,9 +137,9 @@ class Exact:
     @cached_property
     def interval(self) -> Interval:
         """The tightest float64 enclosure."""
-        pairs = [_float_bounds(x) for x in self.values.ravel()]
-        lo = np.array([p[0] for p in pairs]).reshape(self.shape)
-        hi = np.array([p[1] for p in pairs]).reshape(self.shape)
+        found, place = distinct(self.values)
+        bounds = np.array([_float_bounds(x) for x in found]).reshape(-1, 2)
+        lo, hi = (bounds[:, i][place].reshape(self.shape) for i in (0, 1))
         return Interval(lo, lo if np.array_equal(lo, hi) else hi)
 
     @property
@@ -151,28 +153,30 @@ class Exact:
 
     def elementwise(self, f: Callable[[Any], Any]) -> Exact:
         """Apply ``f`` to every element that somebody asked for."""
-        flat = [x if _unasked(x) else f(x) for x in self.values.ravel()]
-        return Exact(_objects(flat, self.shape))
+        found, place = distinct(self.values)
+        flat = [x if _unasked(x) else f(x) for x in found]
+        return Exact(_objects(flat, (len(flat),))[place].reshape(self.shape))
 
     def signs(self) -> NDArray[np.int64]:
         """-1, 0 or 1 for each element."""
-        flat = [_sign(x) for x in self.values.ravel()]
-        return np.array(flat, np.int64).reshape(self.shape)
+        found, place = distinct(self.values)
+        flat = np.array([_sign(x) for x in found], np.int64)[place]
+        return np.asarray(flat.reshape(self.shape))
 
     def __neg__(self) -> Exact:
         return self.elementwise(lambda x: -x)
 
     def __add__(self, other: Exact) -> Exact:
-        return Exact(self.values + other.values)
+        return _pairwise(operator.add, self, other)
 
     def __sub__(self, other: Exact) -> Exact:
-        return Exact(self.values - other.values)
+        return _pairwise(operator.sub, self, other)
 
     def __mul__(self, other: Exact) -> Exact:
-        return Exact(self.values * other.values)
+        return _pairwise(operator.mul, self, other)
 
     def __truediv__(self, other: Exact) -> Exact:
-        return Exact(self.values / other.values)
+        return _pairwise(operator.truediv, self, other)
 
     def sqrt(self) -> Exact:
         return self.elementwise(_sqrt)
@@ -211,6 +215,38 @@ class Exact:
 
     def minimum(self, other: Exact) -> Exact:
         return Exact(np.frompyfunc(lambda a, b: _choose(a, b, -1), 2, 1)(self.values, other.values))
+
+
+_SHARED = 2**12
+"""Arrays of at least so many elements are searched for those that are one object."""
+
+
+def distinct(values: Objects) -> tuple[list[Any], NDArray[np.int64]]:
+    """The different objects in an array, and the place of each element among them, flat.
+
+    A number for each position of a large image is one object for each class of positions.
+    """
+    flat = values.ravel()
+    if flat.size < _SHARED:
+        return flat.tolist(), np.arange(flat.size)
+    ids = np.fromiter(map(id, flat), np.int64, flat.size)
+    _, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    return flat[first].tolist(), place.reshape(-1)
+
+
+def _pairwise(f: Callable[[Any, Any], Any], a: Exact, b: Exact) -> Exact:
+    """``f`` for all elements, once for each pair of objects."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    if prod(shape) < _SHARED:
+        return Exact(f(a.values, b.values))
+    numbers, codes = [], np.zeros((), np.int64)
+    for x in (a, b):
+        found, place = distinct(x.values)
+        numbers.append(_objects(found, (len(found),)))
+        codes = codes * len(found) + place.reshape(x.shape)
+    pairs, place = np.unique(codes, return_inverse=True)
+    left, right = np.divmod(pairs, max(len(numbers[1]), 1))
+    return Exact(f(numbers[0][left], numbers[1][right])[place.reshape(-1)].reshape(shape))
 
 
 def rational_gcd(values: Objects) -> Fraction:

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.analysis import Ranges
-from sira.exact import Exact
+from sira.exact import Exact, distinct
 from sira.ops import Arg
 from sira.scaled import Ints, ScaledInt
 from sira.tail import Tail
@@ -67,8 +67,9 @@ def build_border(graph: IntegerGraph, tail: Tail) -> tuple[ir.Value, Staircase]:
 def _classes(bias: Exact, size: Sequence[int]) -> list[Ints]:
     """For each spatial axis the class of each position: positions of a class have equal biases."""
     numbers: dict[object, int] = {}
-    codes = np.array([numbers.setdefault(v, len(numbers)) for v in bias.values.ravel()])
-    codes = codes.reshape(bias.shape)
+    objects, place = distinct(bias.values)
+    codes = np.array([numbers.setdefault(v, len(numbers)) for v in objects])
+    codes = codes[place].reshape(bias.shape)
     members = []
     for axis, length in enumerate(size, -len(size)):
         rows = np.moveaxis(codes, axis, 0)

@@ -143,3 +143,22 @@ def test_rational_gcd(values: list[Fraction]) -> None:
 def test_results_without_dimensions_are_arrays() -> None:
     assert (Exact.of(1) + Exact.of(2)).shape == ()
     assert Exact.of([1, 2]).map(lambda a: a[0]).shape == ()
+
+
+def test_equal_objects_of_a_large_array_are_computed_once() -> None:
+    """Element by element the same as one by one, with as many new objects as there were pairs."""
+    numbers = np.array([Fraction(n, 7) for n in range(5)], object)
+    large = Exact(numbers[np.arange(2 * 60 * 60) % 5].reshape(2, 60, 60))
+    column = Exact.of(np.array([3, -2]).reshape(2, 1, 1))
+    for found, one in [
+        (large + column, lambda a, b: a + b),
+        (large - column, lambda a, b: a - b),
+        (large * column, lambda a, b: a * b),
+        (large / column, lambda a, b: a / b),
+    ]:
+        expected = [one(a, b) for a, b in np.broadcast(large.values, column.values)]
+        assert found.values.ravel().tolist() == expected
+        assert len(set(map(id, found.values.ravel()))) == 10
+    assert (-large).values.ravel().tolist() == [-v for v in large.values.ravel()]
+    assert np.array_equal(large.signs(), (large.interval.lo > 0).astype(int))
+    assert np.array_equal(large.interval.lo <= large.interval.hi, np.ones(large.shape, bool))
