@@ -123,14 +123,6 @@ def test_a_slow_buffer_is_the_pace_that_counts():
     assert result.cycles_per_frame > 12
 
 
-@pytest.mark.parametrize(
-    ("beats", "depth"),
-    [(0, 2), (2, 2), (3, 3), (4, 5), (5, 5), (6, 9), (17, 17), (18, 33), (65, 65), (66, 129)],
-)
-def test_rounded_depth(beats, depth):
-    assert rounded_depth(beats) == depth
-
-
 # ---- Verilator ---------------------------------------------------------------------------------
 
 GENERATOR = np.random.default_rng(8)
