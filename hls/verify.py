@@ -2,8 +2,9 @@
 
 Golden is the original graph in exact real arithmetic (`sira.golden`). The Python execution of the
 dataflow, the Verilog in Verilator and the HLS C++ must equal it; a float64 execution of the
-original file by code that is not ours must equal it too, and so must both sides of every threshold
-(`hls.against_oracle`). There is no tolerance anywhere.
+original file by code that is not ours must equal it too. Both sides of every threshold are compared
+with that as well: those of the integer graph (`transforms.equality`), and each layer's with the
+integer graph's (`hls.against_stage`). There is no tolerance anywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hls import verilator
-from hls.against_oracle import check_thresholds
+from hls.against_stage import check_layers
 from hls.dataflow import Ints
 from hls.hls_simulation import simulate_hls_ports
 from hls.lower import Lowered
@@ -33,6 +34,7 @@ from sira.checks import Check, compare
 from sira.oracle import Oracle
 from sira.samples import Samples
 from sira.scaled import ScaledInt, Value
+from transforms.equality import check_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,8 @@ class Subject:
     """What is verified.
 
     ``original`` is the graph as loaded from ``proto``, ``canonical`` its canonical form, each with
-    its ranges; tensors of ``lowered`` have the names of the canonical graph.
+    its ranges; ``integer`` is the integer graph. Tensors of ``lowered`` have the names of the
+    canonical graph.
     """
 
     proto: onnx.ModelProto
@@ -48,6 +51,7 @@ class Subject:
     original_ranges: Ranges
     canonical: ir.Model
     canonical_ranges: Ranges
+    integer: ir.Model
     lowered: Lowered
 
 
@@ -130,8 +134,11 @@ def verify(
     oracle = Oracle(subject.proto)
     graph, ranges = subject.original, subject.original_ranges
     checks += timed("float64", lambda: check_float64(graph, ranges, original, oracle))
-    found, reachable = timed("thresholds", lambda: check_thresholds(graph, ranges, lowered, oracle))
-    checks += found
+    stage = Oracle(ir.to_proto(subject.integer))
+    found, reachable = timed(
+        "thresholds", lambda: check_steps(subject.integer, stage, graph, ranges, oracle)
+    )
+    checks += [*found, *check_layers(subject.integer, lowered)]
     float32 = timed("float32", lambda: check_float32(graph, ranges, original, oracle))
     checks.append(float32.check)
     accuracy = accuracy_original = None

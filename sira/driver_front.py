@@ -180,5 +180,6 @@ def subject(front: Front, lowered: Lowered) -> Subject:
         front.loaded_ranges,
         front.canonical,
         front.canonical_ranges,
+        front.integer,
         lowered,
     )

@@ -25,7 +25,7 @@ from sira.driver_options import Options
 from sira.samples import draw
 
 HIDDEN, STEPS, SCORES = "MatMul_2", "Quant_4", "MatMul_6"
-THRESHOLDS = f"thresholds of {STEPS} against float64"
+THRESHOLDS = f"thresholds of {STEPS} against the integer graph"
 
 
 @pytest.fixture(scope="module")
