@@ -186,6 +186,28 @@ def _parameter(value: int | tuple[int, ...]) -> str:
     return _concatenation([f"32'd{v}" for v in value]) if isinstance(value, tuple) else str(value)
 
 
+def fifo_module(dataflow: Dataflow, name: str) -> str:
+    """A module ``name`` of all that lies between layers, to be synthesised apart from them.
+
+    It holds the FIFOs of all edges, and the frame counters of the outputs. Of ``edge_<number>`` the
+    ports are those of its FIFO.
+    """
+    clock = ("    .clk_i", "    .rst_ni")
+    ports = ["  input  logic clk_i", "  input  logic rst_ni"]
+    lines: list[str] = []
+    for number, edge in enumerate(dataflow.edges):
+        stream, wire = dataflow.stream(edge), f"edge_{number}"
+        ports += _layer_ports(f"{wire}_in", stream, "i") + _layer_ports(f"{wire}_out", stream, "o")
+        ends = [*_connect("in", "i", [_Wires(f"{wire}_in", "_i", "_o")])]
+        ends += _connect("out", "o", [_Wires(f"{wire}_out", "_o", "_i")])
+        lines += [*_fifo(f"u_{wire}_fifo", stream, edge.depth, [*clock, *ends]), ""]
+        if not edge.target.layer:
+            ports += [f"  output logic {wire}_last_o"]
+            beat = f"{wire}_out_valid_o && {wire}_out_ready_i"
+            lines += [*_frame_counter(wire, stream, clock, beat, f"{wire}_last_o"), ""]
+    return "\n".join([f"module {name} (", ",\n".join(ports), ");", "", *lines, "endmodule", ""])
+
+
 # ---- The top -----------------------------------------------------------------------------------
 
 
@@ -243,9 +265,8 @@ def _exit(wire: str, stream: Stream, depth: int, prefix: str) -> Iterator[str]:
     yield f"  assign {prefix}_tvalid = {out}_valid;"
     yield f"  assign {prefix}_tdata = {8 * stream_bytes(stream)}'({out}_data);"
     yield f"  assign {out}_ready = {prefix}_tready;"
-    beat = [f"    .beat_i({out}_valid && {out}_ready)", f"    .last_o({prefix}_tlast)"]
-    parameters = {"Beats": str(stream.beats)}
-    yield from _instance("frame_counter", f"u_{wire}_counter", parameters, [*_CLOCK, *beat])
+    beat = f"{out}_valid && {out}_ready"
+    yield from _frame_counter(wire, stream, _CLOCK, beat, f"{prefix}_tlast")
 
 
 def _layer_connections(dataflow: Dataflow, layer: str) -> Iterator[str]:
@@ -302,6 +323,14 @@ def _concatenation(parts: Sequence[str]) -> str:
 def _fifo(name: str, stream: Stream, depth: int, connections: Sequence[str]) -> Iterator[str]:
     parameters = {"Width": str(stream.width), "Depth": str(depth)}
     return _instance("stream_fifo", name, parameters, connections)
+
+
+def _frame_counter(
+    wire: str, stream: Stream, clock: Sequence[str], beat: str, last: str
+) -> Iterator[str]:
+    parameters = {"Beats": str(stream.beats)}
+    connections = [*clock, f"    .beat_i({beat})", f"    .last_o({last})"]
+    return _instance("frame_counter", f"u_{wire}_counter", parameters, connections)
 
 
 def _instance(

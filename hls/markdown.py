@@ -51,8 +51,9 @@ def markdown(report: Json) -> str:
     lines += [_resource_table(report), "", "## Tensors", "", _tensor_table(report["tensors"]), ""]
     lines += [
         "Estimates come from formulas fitted to yosys; synthesis figures are yosys counts, not "
-        "Vivado's. The scripts in `vivado/` were not run with the vendor's tools; the check of "
-        "their syntax and call order with stand-in commands: "
+        "Vivado's, of every layer alone and of all FIFOs, and the sum of both; a small design was "
+        "synthesised in one piece, too. The scripts in `vivado/` were not run with the vendor's "
+        "tools; the check of their syntax and call order with stand-in commands: "
         + ", ".join(
             f"`{script}` {found['check']}" for script, found in report["vivado"]["scripts"].items()
         )
@@ -125,17 +126,16 @@ def _resource_table(report: Json) -> str:
     layers, fifos = total["estimate"], total["estimate_fifos"]
     for name, e, s in (
         ("sum of layers", layers, total["synthesis_sum_of_layers"]),
-        ("FIFOs", fifos, None),
-        (
-            "whole design",
-            {c: layers[c] + fifos[c] for c in columns},
-            total["synthesis_whole_design"],
-        ),
+        ("FIFOs", fifos, total["synthesis_fifos"]),
+        ("layers and FIFOs", {c: layers[c] + fifos[c] for c in columns}, total["synthesis_sum"]),
+        ("in one piece", None, total["synthesis_whole_design"]),
     ):
+        if name == "in one piece" and s is None:
+            continue
         rows.append(
             [
                 name,
-                *(e[c] for c in columns),
+                *((e[c] for c in columns) if e else [None] * 4),
                 *((s[c] for c in columns) if s else [None] * 4),
                 s.get("logic_depth") if s else None,
             ]

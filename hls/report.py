@@ -15,7 +15,7 @@ from hls.fifo_sizing import FifoSizing
 from hls.fold import dimensions
 from hls.layers import DepthwiseVector, MatrixVector
 from hls.lower import Lowered
-from hls.synthesis import SynthesisResult
+from hls.synthesis import DesignSynthesis, SynthesisResult
 from hls.verify import Verification
 from hls.vivado import TclCheck
 from hls.wires import Wire
@@ -100,19 +100,16 @@ def fifo_reports(sizing: FifoSizing) -> list[Json]:
 def totals(
     sizing: FifoSizing,
     layers: list[Json],
-    synthesis: Mapping[str, SynthesisResult],
-    whole: SynthesisResult | None,
+    synthesis: DesignSynthesis | None,
     constant_channels: Mapping[str, list[int]],
 ) -> Json:
-    """Sums over the layers, what the schedules predict, and the whole design where synthesised.
+    """Sums over the layers and FIFOs, what the schedules predict, and the design in one piece.
 
     ``constant_channels`` are the ones left out of the hardware, by tensor.
     """
-    estimate, measured = Resources(), Resources()
+    estimate = Resources()
     for layer in sizing.dataflow.layers:
         estimate += layer.estimate()
-        if layer.name in synthesis:
-            measured += synthesis[layer.name].resources
     accumulators = [
         entry["accumulator"] | {"n": entry["n"]} for entry in layers if entry["accumulator"]
     ]
@@ -133,8 +130,10 @@ def totals(
         "resources": {
             "estimate": asdict(estimate),
             "estimate_fifos": asdict(fifo_estimate(sizing.dataflow)),
-            "synthesis_sum_of_layers": asdict(measured) if synthesis else None,
-            "synthesis_whole_design": _synthesis(whole),
+            "synthesis_sum_of_layers": asdict(synthesis.sum_of_layers) if synthesis else None,
+            "synthesis_fifos": _synthesis(synthesis.fifos) if synthesis else None,
+            "synthesis_sum": asdict(synthesis.sum) if synthesis else None,
+            "synthesis_whole_design": _synthesis(synthesis.whole) if synthesis else None,
         },
     }
 

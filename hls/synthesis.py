@@ -18,10 +18,10 @@ What is counted:
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import operator
 import os
 import re
 import shutil
@@ -34,9 +34,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hls.dataflow import Layer, Resources
-from hls.emit_rtl import LIBRARY, layer_module, layer_sources, memory_files, memory_text
-from hls.verilator import cache_folder
+from hls.dataflow import Dataflow, Layer, Resources
+from hls.emit_rtl import (
+    LIBRARY,
+    emit_rtl,
+    fifo_module,
+    layer_module,
+    layer_sources,
+    memory_files,
+    memory_text,
+)
+from hls.verilator_build import cache_folder, digest
 from sira.errors import SiraError
 
 LAYER_TOP = "layer_top"
@@ -122,26 +130,89 @@ def synthesize_layer(layer: Layer, part: str) -> SynthesisResult:
     The result is kept in the cache folder under a hash of the sources, memories, script and tool.
     """
     with tempfile.TemporaryDirectory(prefix="sira-") as name:
-        rtl = Path(name) / "rtl"
-        sources = emit_layer(layer, rtl)
-        digest = hashlib.sha256()
-        for text in (tool_version(), *_script(sources, LAYER_TOP, _family(part))):
-            digest.update(hashlib.sha256(text.encode()).digest())
-        for path in sorted(rtl.iterdir()):
-            digest.update(hashlib.sha256(path.name.encode()).digest())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        cached = cache_folder() / "synthesis" / digest.hexdigest()[:32]
-        if not cached.exists():
-            result = synthesize(rtl, LAYER_TOP, part, Path(name) / "work", sources=sources)
-            _store(result, cached)
-    record = json.loads((cached / "result.json").read_text())
-    return _result(record["cells"], record["logic_depth"], record["tool"], cached / "netlist.v")
+        rtl = Path(name)
+        return _cached(rtl, emit_layer(layer, rtl), part)
 
 
 def synthesize_layers(layers: Iterable[Layer], part: str) -> list[SynthesisResult]:
     """`synthesize_layer` for several layers, two at a time; results in the same order."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return list(pool.map(lambda layer: synthesize_layer(layer, part), layers))
+
+
+def synthesize_fifos(dataflow: Dataflow, part: str) -> SynthesisResult:
+    """Synthesise what lies between a design's layers: all FIFOs, and the outputs' frame counters.
+
+    Together with its layers, this is the design but for the wires. The result is cached, too.
+    """
+    with tempfile.TemporaryDirectory(prefix="sira-") as name:
+        rtl = Path(name)
+        sources = ["stream_fifo.sv", "frame_counter.sv", f"{LAYER_TOP}.sv"]
+        for file in sources[:-1]:
+            shutil.copyfile(LIBRARY / file, rtl / file)
+        (rtl / sources[-1]).write_text(fifo_module(dataflow, LAYER_TOP))
+        return _cached(rtl, sources, part)
+
+
+@dataclass(frozen=True)
+class DesignSynthesis:
+    """A design synthesised in parts: its layers by name, and what lies between them.
+
+    ``whole`` is the design in one piece, for designs of up to `WHOLE_DESIGN_LUT` estimated LUTs.
+    """
+
+    layers: Mapping[str, SynthesisResult]
+    fifos: SynthesisResult
+    whole: SynthesisResult | None
+
+    @property
+    def sum_of_layers(self) -> Resources:
+        """The resources of all layers."""
+        parts = (result.resources for result in self.layers.values())
+        return functools.reduce(operator.add, parts, Resources())
+
+    @property
+    def sum(self) -> Resources:
+        """The resources of all parts."""
+        return self.sum_of_layers + self.fifos.resources
+
+
+WHOLE_DESIGN_LUT = 6000
+"""Synthesis of a larger design in one piece takes minutes."""
+
+
+def synthesize_design(dataflow: Dataflow, part: str) -> DesignSynthesis:
+    """Synthesise a design layer by layer, two at a time; all results are cached."""
+
+    def whole() -> SynthesisResult | None:
+        if sum(layer.estimate().lut for layer in dataflow.layers) > WHOLE_DESIGN_LUT:
+            return None
+        with tempfile.TemporaryDirectory(prefix="sira-") as name:
+            emitted = emit_rtl(dataflow, Path(name))
+            sources = [path.name for path in emitted if path.suffix == ".sv"]
+            return _cached(Path(name), sources, part, "accelerator")
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        one = pool.submit(whole)
+        fifos = pool.submit(synthesize_fifos, dataflow, part)
+        results = pool.map(lambda layer: synthesize_layer(layer, part), dataflow.layers)
+        names = (layer.name for layer in dataflow.layers)
+        layers = dict(zip(names, results, strict=True))
+        return DesignSynthesis(layers, fifos.result(), one.result())
+
+
+def _cached(rtl: Path, sources: Sequence[str], part: str, top: str = LAYER_TOP) -> SynthesisResult:
+    """`synthesize` the sources and memories in ``rtl``, or take the result from the cache."""
+    script = _script(sources, top, _family(part))
+    parts = [text.encode() for text in (tool_version(), *script)]
+    for path in sorted(rtl.iterdir()):
+        parts += [path.name.encode(), path.read_bytes()]
+    cached = cache_folder() / "synthesis" / digest(parts)
+    if not cached.exists():
+        with tempfile.TemporaryDirectory(prefix="sira-") as work:
+            _store(synthesize(rtl, top, part, Path(work), sources=sources), cached)
+    record = json.loads((cached / "result.json").read_text())
+    return _result(record["cells"], record["logic_depth"], record["tool"], cached / "netlist.v")
 
 
 def simulation_cells() -> Path:

@@ -288,12 +288,14 @@ def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
 def _totals(report: dict) -> str:  # type: ignore[type-arg]
     """Accumulator bits and LUTs of the whole design."""
     t = report["totals"]
-    whole = t["resources"]["synthesis_whole_design"]
+    resources = t["resources"]
+    whole, parts = resources["synthesis_whole_design"], resources["synthesis_sum"]
+    found, how = (whole, "in one piece") if whole else (parts, "sum of layers and FIFOs")
     lut = (
-        f"{whole['lut']} LUT, {whole['ff']} FF, {whole['dsp']} DSP, {whole['bram18']} BRAM18 "
-        f"({whole['tool']})"
-        if whole
-        else f"about {t['resources']['estimate']['lut']} LUT (estimate)"
+        f"{found['lut']} LUT, {found['ff']} FF, {found['dsp']} DSP, {found['bram18']} BRAM18 "
+        f"(yosys, {how})"
+        if found
+        else f"about {resources['estimate']['lut']} LUT (estimate)"
     )
     return (
         f"accumulators: {t['accumulator_bits']} bits over all channels, "

@@ -6,7 +6,6 @@ load -> analyze -> transforms -> lower -> fold -> emit -> verify -> report
 from __future__ import annotations
 
 import platform
-import tempfile
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
@@ -22,7 +21,7 @@ from hls.emit_rtl import emit_rtl
 from hls.fifo_sizing import size_fifos
 from hls.lower import Lowered
 from hls.markdown import markdown
-from hls.synthesis import SynthesisResult, synthesize, synthesize_layers
+from hls.synthesis import synthesize_design
 from hls.verify import Verification, verify
 from hls.vivado import check_tcl, emit_vivado
 from hls.vivado import scripts as vivado_scripts
@@ -104,30 +103,23 @@ def _compile(
                 hls=work / "hls" if options.backend != "verilog" else None,
                 progress=lambda what: watch.tell(f"verify: {what}"),
             )
-    synthesis: dict[str, SynthesisResult] = {}
-    whole = None
+    synthesis = None
     if options.synth == "yosys":
         with watch.stage("synthesis"):
-            layers = lowered.dataflow.layers
-            results = synthesize_layers(layers, options.part)
-            synthesis = {la.name: r for la, r in zip(layers, results, strict=True)}
-            with tempfile.TemporaryDirectory() as folder:
-                rtl = work / "rtl"
-                if options.backend == "hls":
-                    rtl = Path(folder) / "rtl"
-                    emit_rtl(lowered.dataflow, rtl)
-                whole = synthesize(rtl, "accelerator", options.part, Path(folder) / "yosys")
+            synthesis = synthesize_design(lowered.dataflow, options.part)
     with watch.stage("check scripts"):
         checked = {
             script: check_tcl(work / "vivado" / script)
             for script in vivado_scripts(options.backend)
         }
-    layer_entries = reports.layer_reports(lowered, front.integer_ranges, front.bounds, synthesis)
+    layer_entries = reports.layer_reports(
+        lowered, front.integer_ranges, front.bounds, synthesis.layers if synthesis else {}
+    )
     report = {
         "model": name,
         "layers": layer_entries,
         "tensors": tensor_entries(front.loaded, front.loaded_ranges),
-        "totals": reports.totals(sizing, layer_entries, synthesis, whole, front.constant_channels),
+        "totals": reports.totals(sizing, layer_entries, synthesis, front.constant_channels),
         "fifos": reports.fifo_reports(sizing),
         "verification": reports.verification_report(verification),
         "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},

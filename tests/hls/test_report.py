@@ -15,7 +15,7 @@ from hls.layers import MatrixVector, Thresholding
 from hls.lower import Lowered
 from hls.markdown import markdown
 from hls.report import fifo_reports, layer_reports, tcl_report, totals
-from hls.synthesis import SynthesisResult
+from hls.synthesis import DesignSynthesis, SynthesisResult
 from hls.vivado import TclCheck
 from sira.driver_front import Front, build_dataflow, transform
 from sira.driver_options import Options
@@ -124,10 +124,11 @@ def report(front: Front, synthesis: bool) -> dict[str, Any]:
         return SynthesisResult(resources, 0, 0, 7, "yosys", Path(), {})
 
     layers = lowered.dataflow.layers
-    found = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
-    entries = layer_reports(lowered, front.integer_ranges, front.bounds, found)
+    results = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
+    found = DesignSynthesis(results, result(700), result(900)) if synthesis else None
+    entries = layer_reports(lowered, front.integer_ranges, front.bounds, results)
     sizing = size_fifos(lowered.dataflow)
-    sums = totals(sizing, entries, found, result(900) if synthesis else None, {})
+    sums = totals(sizing, entries, found, {})
     fifos = fifo_reports(sizing)
     assert len(fifos) == len(lowered.dataflow.edges)
     assert sums["fifo_bits"] == sum(f["depth"] * f["width"] for f in fifos) > 0
@@ -161,6 +162,8 @@ def test_totals_are_sums(front: Front) -> None:
     summed = t["resources"]["synthesis_sum_of_layers"]
     assert summed["lut"] == 100 * count + count * (count - 1) // 2
     assert summed["bram18"] == count
+    assert t["resources"]["synthesis_fifos"]["lut"] == 800
+    assert t["resources"]["synthesis_sum"]["lut"] == summed["lut"] + 800
     assert t["resources"]["synthesis_whole_design"]["lut"] == 1000
     for kind in ("lut", "ff", "dsp", "bram18"):
         estimates = [entry["resources"]["estimate"][kind] for entry in made["layers"]]
@@ -190,15 +193,20 @@ def test_markdown_shows_every_layer_and_tensor(front: Front) -> None:
         assert resources[5:] == [str(v) for v in synthesis.values() if v != "yosys"]
     for tensor in made["tensors"]:
         assert rows(text, f"`{tensor['name']}`"), tensor["name"]
-    (whole,) = rows(text, "whole design")
-    assert whole[5] == "1000"
+    fifos, summed, whole = (
+        rows(text, name)[0] for name in ("FIFOs", "layers and FIFOs", "in one piece")
+    )
+    assert (fifos[5], whole[5]) == ("800", "1000")
+    assert summed[5] == str(made["totals"]["resources"]["synthesis_sum"]["lut"])
+    assert "of every layer alone and of all FIFOs, and the sum of both" in text
 
 
 def test_markdown_leaves_out_what_was_not_synthesised(front: Front) -> None:
     text = markdown(report(front, synthesis=False))
-    (whole,) = rows(text, "whole design")
     (layers,), (fifos,) = rows(text, "sum of layers"), rows(text, "FIFOs")
-    assert [int(n) for n in whole[1:5]] == [
+    (summed,) = rows(text, "layers and FIFOs")
+    assert [int(n) for n in summed[1:5]] == [
         int(a) + int(b) for a, b in zip(layers[1:5], fifos[1:5], strict=True)
     ]
-    assert whole[5:] == [""] * 5
+    assert summed[5:] == layers[5:] == fifos[5:] == [""] * 5
+    assert not rows(text, "in one piece")
