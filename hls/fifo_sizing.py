@@ -14,8 +14,10 @@ from math import ceil
 from hls.dataflow import Dataflow
 from hls.fifo_cost import REGISTERS, fifo_bits, rounded_depth
 from hls.schedule_program import UNLIMITED, Program, flatten
-from hls.schedule_simulation import Deadlock, Simulation, simulate_program
+from hls.schedule_simulation import STEPS, Deadlock, Simulation, simulate_program
 
+_TRIAL = 40_000_000
+"""Steps of a trial that has not become periodic; deep FIFOs fill for many frames."""
 _BUDGET = 1_000_000_000
 """Steps simulated to save bits; the rest of the FIFOs stay as they are then."""
 
@@ -67,20 +69,18 @@ def size_fifos(dataflow: Dataflow) -> FifoSizing:
     """Choose the depths; those that the edges have are ignored."""
     slowest = max(dataflow.layers, key=lambda layer: layer.cycles)
     search = _Search(dataflow)
-    tight = search.run([REGISTERS] * len(dataflow.edges))
-    if tight is not None and tight.cycles_per_frame <= slowest.cycles:
-        return search.result(slowest.name, Fraction(slowest.cycles))
+    pace = Fraction(slowest.cycles)
+    if search.reaches(pace, [REGISTERS] * len(dataflow.edges)):
+        return search.result(slowest.name, pace)
+    tight = search.simulation
     ample = _ample(search.program, slowest.cycles)
     search.trials += 1
     goal = ample.cycles_per_frame
     if tight is None or tight.cycles_per_frame > goal:
-        # Memories are a cycle slower than the registers they stand for, and pipelines that stand
-        # still as a whole can make an early beat late: a little more may be needed.
-        extra = 0
-        while not search.reaches(goal, [rounded_depth(n + extra) for n in ample.occupancy]):
-            extra = 2 * extra + 1
-            assert extra < 1000, "the pace cannot be reached"
-        search.shrink(goal)
+        for search.limit in (_TRIAL, STEPS):
+            search.find(goal, ample)
+            if search.lasts(goal):
+                break
     return search.result(slowest.name, goal)
 
 
@@ -106,12 +106,13 @@ class _Search:
         self.simulation: Simulation | None = None
         self.too_slow: set[tuple[int, ...]] = set()
         self.trials = self.steps = 0
+        self.limit = STEPS
 
     def run(self, depths: list[int]) -> Simulation | None:
         """Simulate; the first result is the best so far. None where it comes to a deadlock."""
         self.trials += 1
         try:
-            result = simulate_program(self.program, depths)
+            result = simulate_program(self.program, depths, steps=self.limit)
         except Deadlock:
             return None
         self.steps += result.steps
@@ -130,7 +131,25 @@ class _Search:
         self.depths, self.simulation = depths, result
         return True
 
-    def shrink(self, goal: Fraction) -> None:
+    def find(self, goal: Fraction, ample: Simulation) -> None:
+        """Start from how full the FIFOs were where none was too small, and make them smaller."""
+        # Memories are a cycle slower than the registers they stand for, and pipelines that stand
+        # still as a whole can make an early beat late: a little more may be needed.
+        extra = 0
+        while not self.reaches(goal, [rounded_depth(n + extra) for n in ample.occupancy]):
+            extra = 2 * extra + 1
+            assert extra < 1 << 16, "the pace cannot be reached"
+        self._shrink_all(goal)
+
+    def lasts(self, goal: Fraction) -> bool:
+        """Whether the best so far are fast enough until the state repeats."""
+        assert self.simulation is not None
+        if self.simulation.period is None and self.limit < STEPS:
+            self.limit = STEPS
+            self.simulation = self.run(self.depths)
+        return self.simulation is not None and self.simulation.cycles_per_frame <= goal
+
+    def _shrink_all(self, goal: Fraction) -> None:
         """Make as many FIFOs registers as can be, widest and deepest first.
 
         Registers are faster than a memory, so that others may need less then: until all is tried.

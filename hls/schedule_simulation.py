@@ -19,7 +19,7 @@ from sira.errors import SiraError
 
 _FRAMES = 64
 """Frames after which a run that has not become periodic is taken as it is."""
-_STEPS = 400_000_000
+STEPS = 400_000_000
 """Steps of all processes, a few dozen nanoseconds each, after which it is no longer waited for."""
 _PERIODS = 8
 """The longest period looked for, in frames."""
@@ -90,9 +90,13 @@ def simulate(
 
 
 def simulate_program(
-    program: Program, depths: Sequence[int], source_cycles: int = 0, frames: int = _FRAMES
+    program: Program,
+    depths: Sequence[int],
+    source_cycles: int = 0,
+    frames: int = _FRAMES,
+    steps: int = STEPS,
 ) -> Simulation:
-    """As `simulate`, for several runs of the same graph."""
+    """As `simulate`, for several runs of the same graph; no frame begins after ``steps``."""
     graph = program.graph(depths, source_cycles)
     completed: dict[str, list[int]] = {port: [] for port in program.sinks}
     snapshots: list[tuple[int, Ints]] = []
@@ -105,7 +109,7 @@ def simulate_program(
         for port, process in program.sinks.items():
             completed[port].append(int(graph.processes.finished[process]) + 1)
         snapshots.append(_snapshot(graph))
-        if (period := _period(snapshots)) or (frame > 1 and graph.counters[2] > _STEPS):
+        if (period := _period(snapshots)) or (frame > 1 and graph.counters[2] > steps):
             break
     return Simulation(
         {port: tuple(done) for port, done in completed.items()},
