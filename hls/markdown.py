@@ -13,7 +13,8 @@ def _simulated_cycles(verification: Json | None) -> str:
         return ""
     each, first = verification["cycles_per_sample"], verification["cycles_first"]
     steady = "" if each is None else f"{each:g} cycles a frame, "
-    return f"; simulated: {steady}{first} to the first output"
+    speed = f"{verification['samples_per_second']:.3g} frames a second of simulation"
+    return f"; simulated: {steady}{first} to the first output, at {speed}"
 
 
 def markdown(report: Json) -> str:

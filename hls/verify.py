@@ -67,6 +67,7 @@ class Verification:
     float32_ties: int
     cycles_first: int | None = None
     cycles_per_sample: float | None = None
+    samples_per_second: float | None = None  # of the simulation in Verilator
     accuracy: float | None = None
     accuracy_original: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -125,7 +126,10 @@ def verify(
     checks += timed("python", lambda: _python(lowered, canonical, counts))
     tools, cycles = [], None
     if rtl is not None:
-        found, cycles = timed("verilator", lambda: _verilator(lowered, rtl, counts, wanted, seed))
+        simulator = timed("verilator build", lambda: verilator.build(rtl, lowered.dataflow))
+        found, cycles = timed(
+            "verilator", lambda: _verilator(simulator, lowered, counts, wanted, seed)
+        )
         checks += found
         tools.append(_verilator_name())
     if hls is not None:
@@ -156,6 +160,7 @@ def verify(
         float32_ties=float32.ties,
         cycles_first=cycles.first_cycles if cycles else None,
         cycles_per_sample=cycles.cycles_per_frame if cycles else None,
+        samples_per_second=len(x) / cycles.seconds if cycles else None,
         accuracy=accuracy,
         accuracy_original=accuracy_original,
         seconds=timed.seconds,
@@ -208,10 +213,13 @@ def _python(lowered: Lowered, canonical: Mapping[str, Value], counts: Ints) -> l
 
 
 def _verilator(
-    lowered: Lowered, rtl: Path, counts: Ints, wanted: Mapping[str, Ints], seed: int
+    simulator: verilator.Simulator,
+    lowered: Lowered,
+    counts: Ints,
+    wanted: Mapping[str, Ints],
+    seed: int,
 ) -> tuple[list[Check], verilator.SimulationResult | None]:
     """Back to back without a gap, with random stalls on both sides, and after a reset."""
-    simulator = verilator.build(rtl, lowered.dataflow)
     beats = lowered.dataflow.inputs["in"].beats
     middle = min(2, len(counts) - 1) * beats + max(beats // 2, 1)  # with frames in flight
     runs: dict[str, dict[str, Any]] = {

@@ -8,6 +8,7 @@ files are read when a run starts, so a design with other weights needs no new bu
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -140,12 +141,13 @@ class SimulationResult:
 
     ``ports`` holds the frames (n, elements) of each output; ``completed`` the cycle in which each
     frame's last beat was taken, the first beat taken in being cycle 1; ``cycles`` the cycle of the
-    last beat of all.
+    last beat of all; ``seconds`` how long the run took.
     """
 
     ports: Mapping[str, Ints]
     completed: Mapping[str, Ints]
     cycles: int
+    seconds: float = field(compare=False)
 
     @property
     def outputs(self) -> Ints:
@@ -224,6 +226,7 @@ class Simulator:
             for port, s in sources.items()
         }
         completed = {port: np.zeros(count, dtype=np.int64) for port in sources}
+        start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="sira-") as scratch:
             layers = []
             for name, library in self.layers.items():
@@ -251,6 +254,7 @@ class Simulator:
             {p: unpack_beats(results[p], s.stream) for p, s in sources.items()},
             completed,
             outcome.cycles,
+            time.perf_counter() - start,
         )
 
 

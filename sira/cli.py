@@ -272,7 +272,8 @@ def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
     if verification["cycles_per_sample"] is not None:
         console.print(
             f"{verification['cycles_per_sample']:g} cycles a sample, "
-            f"{verification['cycles_first']} to the first output"
+            f"{verification['cycles_first']} to the first output, "
+            f"simulated at {verification['samples_per_second']:.3g} samples a second"
         )
     if verification["accuracy"] is not None:
         console.print(

@@ -31,7 +31,7 @@ ACCUMULATOR = {
 }  # fmt: skip
 VERIFICATION = {
     "tool", "samples", "mismatches", "oracle_mismatches", "thresholds_checked", "float32_ties",
-    "cycles_first", "cycles_per_sample", "accuracy", "accuracy_original",
+    "cycles_first", "cycles_per_sample", "samples_per_second", "accuracy", "accuracy_original",
 }  # fmt: skip
 STAGES = [
     "01_loaded", "02_canonical", "03_aggregated", "04_thresholds", "05_constant_channels",
@@ -85,6 +85,7 @@ def test_verification_counts(small_result: sira.Result) -> None:
     assert verification["mismatches"] == verification["oracle_mismatches"] == 0
     assert verification["thresholds_checked"] == 6 * 3  # neurons, steps between 2-bit levels
     assert verification["cycles_per_sample"] == 24
+    assert verification["samples_per_second"] > 0
     assert verification["accuracy"] == verification["accuracy_original"]
     assert "Verilator" in verification["tool"]
     assert "HLS C++" in verification["tool"]
