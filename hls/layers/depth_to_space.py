@@ -132,7 +132,7 @@ class DepthToSpace:
     def estimate(self) -> Resources:
         """The memory of two rows, addresses and counters, and the registers that gather lanes.
 
-        Exact in FF and block RAM and 10 % off in LUT in the mean (21 % at worst) over the 5 layers
+        Exact in FF and block RAM and 13 % off in LUT in the mean (21 % at worst) over the 5 layers
         of tests/benchmarks/fit_estimates.py, in Yosys counts.
         """
         width, words = self.lanes * self.bits, 2 * self.row_beats

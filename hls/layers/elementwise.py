@@ -154,8 +154,8 @@ class Elementwise:
         - an adder for each term but the first, to which a constant start value adds nothing;
         - registers of the operands and coefficients, of the terms once or twice, and of the sum.
 
-        On the 10 layers of tests/benchmarks/fit_estimates.py, LUT is 8 % off in the mean and 20 % at
-        worst, FF exact but for one (6 %), DSP exact; in Yosys counts.
+        On the 10 layers of tests/benchmarks/fit_estimates.py, LUT is 8 % off in the mean and 20 %
+        at worst, FF exact but for one (6 %), DSP exact; in Yosys counts.
         """
         left, right = (1 << self.left_bits) - 1, (1 << self.right_bits) - 1
         constants = self._constants()

@@ -8,11 +8,10 @@ the last columns are its cycles; without it they are those of the prediction alo
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,44 +20,20 @@ from hls.dataflow import Dataflow
 from hls.emit_rtl import emit_rtl
 from hls.fifo_sizing import size_fifos
 from hls.verilator import build
-from sira.datatypes import InputSpec, parse_datatype
 from sira.driver_front import build_dataflow, transform
 from sira.driver_options import Options
-from sira.load import read
 
-OWN = Path(__file__).parents[1] / "models"
-_PIXELS = "UINT8,scale=1/255"
-_NORMALIZED = InputSpec(  # (x / 255 - mean) / 0.226 of each channel
-    parse_datatype("UINT8", "MNv1_w4a4"),
-    (Fraction(100, 5763),),
-    tuple(Fraction(-mean, 226) for mean in (485, 456, 406)),
-)
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-MODELS: dict[str, InputSpec | str | None] = {
-    "TFC_2W2A": _PIXELS,
-    "digits_cnn_s0_w4a4": None,
-    "CNV_w2a2": _PIXELS,
-    "RN8_w3a3": _PIXELS,
-    "MNv1_w4a4": _NORMALIZED,
-    "residual_w3a3": None,
-    "unequal_residual_w4a4": None,
-    "depthwise_w4a4": None,
-    "skip_concat_w4a4": None,
-    "one_dimensional_w4a4": None,
-    "transposed_w4a4": None,
-    "normalized_w4a4": _PIXELS,
-    "qcdq_residual_w8a8": None,
-    "qcdq_depthwise_w8a8": None,
-}
+from networks import LARGE, MOBILENET, SMALL
+
+NETWORKS = {network.name: network for network in (*SMALL, *LARGE, MOBILENET)}
 
 
 def folded(name: str) -> Dataflow:
     """The network with the compiler's own choice of lanes."""
-    path = OWN / f"{name}.onnx"
-    if not path.exists():
-        path = Path(os.environ["SIRA_MODELS"]) / f"{name}.onnx"
-    proto, spec = read(path), MODELS[name]
-    options = Options(inputs={} if spec is None else {proto.graph.input[0].name: spec})
+    proto = NETWORKS[name].proto()
+    options = Options(inputs=NETWORKS[name].inputs(proto))
     return build_dataflow(transform(proto, options.specs, name), options).dataflow
 
 
@@ -90,8 +65,9 @@ def row(name: str, frames: int) -> Iterator[object]:
 
 
 def main() -> None:
+    available = [name for name, network in NETWORKS.items() if network.available]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list(MODELS), metavar="model")
+    parser.add_argument("models", nargs="*", default=available, metavar="model")
     parser.add_argument("--measure", type=int, default=0, metavar="FRAMES")
     arguments = parser.parse_args()
     head = ["model", "layers", "FIFOs", "deeper than 2", "bits", "simulations", "seconds"]
