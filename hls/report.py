@@ -152,11 +152,7 @@ def verification_report(v: Verification | None) -> Json | None:
         "float32_ties": v.float32_ties,
         "cycles_first": v.cycles_first,
         "cycles_per_sample": v.cycles_per_sample,
-<<<<<<< Updated upstream
         "samples_per_second": v.samples_per_second,
-=======
-        "images_per_second": v.images_per_second,
->>>>>>> Stashed changes
         "accuracy": v.accuracy,
         "accuracy_original": v.accuracy_original,
         "checks": [

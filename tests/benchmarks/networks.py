@@ -53,7 +53,7 @@ def row(network: Network, samples: int, synth: bool) -> list[object]:
             verification.samples,
             verification.mismatches + verification.oracle_mismatches,
         ]
-        rate = verification.images_per_second or ""
+        rate = f"{verification.samples_per_second or 0:.3g}"
     return [
         network.name,
         len(report["layers"]),
