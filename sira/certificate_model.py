@@ -36,14 +36,18 @@ _MULTIPLYING = ("MatMul", "Conv", "ConvTranspose")
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A MatMul, Conv or ConvTranspose: weights (N, I, taps) over the channels that outputs read."""
+    """A MatMul, Conv or ConvTranspose: weights (N, I, taps) over the channels that outputs read.
+
+    Positions fall into classes: in a convolution by the taps that read input, in a MatMul by the
+    bounds of the row that is read.
+    """
 
     name: str
     tensor: str
     weights: Ints
-    lo: Ints  # (N, I)
+    lo: Ints  # (classes, N, I)
     hi: Ints
-    level: Bools  # (N, I): these bounds hold at every position
+    level: Bools  # (N, I): these bounds hold at every position of the class
     masks: Bools  # (classes, taps): which taps read input
     ids: Ints  # (classes, groups, I, taps): the elements read at one position of the class
 
@@ -63,9 +67,9 @@ def layers(model: onnx.ModelProto) -> Iterator[Layer]:
         if node.op_type in _MULTIPLYING:
             if not known or len(node.input) != 2 or computed != [node.input[0]]:
                 raise Rejected(f"{node.name}: not a known input times constant weights")
-            layer, shape = _layer(node, known[0], constants)
+            layer, sums = _layer(node, known[0], constants, index)
             yield layer
-            found = [_accumulated(layer, shape, -1 if node.op_type == "MatMul" else 1, index)]
+            found = [sums]
         elif not known or len(known) < len(computed):
             continue  # floating point behind the last integer
         else:
@@ -105,65 +109,89 @@ def datatypes(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
 
 
 def bounds(layer: Layer) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Smallest and largest sum of each output, and the border class that attains each."""
-    low, high = np.full(len(layer.weights), 0), np.full(len(layer.weights), 0)
-    low_class, high_class = low.copy(), high.copy()
+    """Smallest and largest sum of each output, and the class of positions that attains each."""
+    lo, hi = _sums(layer)
     order = sorted(range(len(layer.masks)), key=lambda c: _preference(layer.masks[c]))
-    for rank, c in enumerate(order):
-        w = layer.weights[:, :, layer.masks[c]]
+    low_class = np.array(order)[lo[order].argmin(axis=0)]
+    high_class = np.array(order)[hi[order].argmax(axis=0)]
+    return lo.min(axis=0).tolist(), hi.max(axis=0).tolist(), low_class.tolist(), high_class.tolist()
+
+
+def _sums(layer: Layer) -> tuple[Ints, Ints]:
+    """The smallest and largest sums (classes, N)."""
+    ends = []
+    for mask, lo, hi in zip(layer.masks, layer.lo, layer.hi, strict=True):
+        w = layer.weights[:, :, mask]
         up, down = np.maximum(w, 0).sum(axis=2), np.minimum(w, 0).sum(axis=2)
-        lo = (up * layer.lo + down * layer.hi).sum(axis=1)
-        hi = (up * layer.hi + down * layer.lo).sum(axis=1)
-        better = lo < low if rank else np.ones(len(lo), bool)
-        low, low_class = np.where(better, lo, low), np.where(better, c, low_class)
-        better = hi > high if rank else np.ones(len(hi), bool)
-        high, high_class = np.where(better, hi, high), np.where(better, c, high_class)
-    return low.tolist(), high.tolist(), low_class.tolist(), high_class.tolist()
+        ends.append(((up * lo + down * hi).sum(axis=1), (up * hi + down * lo).sum(axis=1)))
+    low, high = zip(*ends, strict=True)
+    return np.array(low), np.array(high)
 
 
-def _layer(node: onnx.NodeProto, box: Box, constants: Constants) -> tuple[Layer, tuple[int, ...]]:
-    """A layer, and the shape of its output."""
-    w, every = whole(constants[node.input[1]], node), box.full()[2]
+def _layer(node: onnx.NodeProto, box: Box, constants: Constants, index: int) -> tuple[Layer, Box]:
+    """A layer, and the box of its output, the tensor number ``index``."""
+    w = whole(constants[node.input[1]], node)
     if node.op_type == "MatMul":
-        if w.ndim != 2 or box.shape[-1] != len(w):
-            raise Rejected(f"{node.name}: weights {w.shape} do not fit the input {box.shape}")
-        lo, hi, level = box.along(-1)
-        weights, masks = w.T[:, :, None], np.ones((1, 1), bool)
-        ids = every.reshape(-1, len(w))[0].reshape(1, 1, -1, 1)
-        output = (*box.shape[:-1], w.shape[1])
-    else:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        groups, transposed = int(attributes.get("group", 1)), node.op_type == "ConvTranspose"
-        if transposed and w.ndim > 2 and len(w) % groups == 0:  # (I, N / groups, ...) so far
-            w = w.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)
-            w = w.reshape(-1, *w.shape[2:])
-        if len(w) % groups or w.ndim != len(box.shape) or box.shape[1] != groups * w.shape[1]:
-            raise Rejected(f"{node.name}: weights {w.shape} do not fit the input {box.shape}")
-        lo, hi, level = box.along(1)
-        copies = len(w) // groups
-        lo, hi, level = (
-            np.repeat(lo.reshape(groups, -1), copies, axis=0),
-            np.repeat(hi.reshape(groups, -1), copies, axis=0),
-            np.repeat(level.reshape(groups, -1), copies, axis=0),
-        )
-        reads = _reads_of_transposed if transposed else _reads
-        masks, taps, size = _classes(
-            node.name, box.shape[2:], reads(node.name, box.shape[2:], w.shape[2:], attributes)
-        )
-        read = every[0].reshape(box.shape[1], -1)[:, taps]
-        ids = np.moveaxis(read, 1, 0).reshape(len(masks), groups, w.shape[1], -1)
-        weights = w.reshape(*w.shape[:2], -1)
-        output = (box.shape[0], len(w), *size)
-    shape = weights.shape[:2]
+        return _matmul(node, box, w, index)
+    return _convolution(node, box, w, index)
+
+
+def _matmul(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[Layer, Box]:
+    """Rows of different bounds are different classes."""
+    if w.ndim != 2 or box.shape[-1] != len(w):
+        raise Rejected(f"{node.name}: weights {w.shape} do not fit the input {box.shape}")
+    lo, hi, ids = (a.reshape(-1, len(w)) for a in box.full())
+    first, members = np.zeros(1, np.int64), np.zeros(len(lo), np.int64)
+    if (lo != lo[0]).any() or (hi != hi[0]).any():
+        rows = np.concatenate([lo, hi], axis=1)
+        _, first, members = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    shape = (len(first), w.shape[1], len(w))
+    layer = Layer(
+        node.name, node.output[0], w.T[:, :, None],
+        np.broadcast_to(lo[first, None], shape), np.broadcast_to(hi[first, None], shape),
+        np.ones(shape[1:], bool), np.ones((len(first), 1), bool), ids[first, None, :, None],
+    )  # fmt: skip
+    _check_reach(layer)
+    size = (*box.shape[:-1], w.shape[1])
+    low, high = (a[members.reshape(-1)].reshape(size) for a in _sums(layer))
+    return layer, Box(size, low, high, fresh(index, size))
+
+
+def _convolution(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[Layer, Box]:
+    """Positions that pad alike are a class; channels count with their worst bounds."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    groups, transposed = int(attributes.get("group", 1)), node.op_type == "ConvTranspose"
+    if transposed and w.ndim > 2 and len(w) % groups == 0:  # (I, N / groups, ...) so far
+        w = w.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)
+        w = w.reshape(-1, *w.shape[2:])
+    if len(w) % groups or w.ndim != len(box.shape) or box.shape[1] != groups * w.shape[1]:
+        raise Rejected(f"{node.name}: weights {w.shape} do not fit the input {box.shape}")
     lo, hi, level = (
-        np.broadcast_to(lo, shape),
-        np.broadcast_to(hi, shape),
-        np.broadcast_to(level, shape),
+        np.repeat(a.reshape(groups, -1), len(w) // groups, axis=0) for a in box.along(1)
     )
-    reach = np.abs(weights).astype(float).sum(axis=2) * np.maximum(np.abs(lo), np.abs(hi))
-    if reach.sum(axis=1).max(initial=0) > LIMIT:
-        raise Rejected(f"{node.name}: sums beyond 2**53")
-    return Layer(node.name, node.output[0], weights, lo, hi, level, masks, ids), output
+    reads = _reads_of_transposed if transposed else _reads
+    masks, taps, positions = _classes(
+        node.name, box.shape[2:], reads(node.name, box.shape[2:], w.shape[2:], attributes)
+    )
+    read = box.full()[2][0].reshape(box.shape[1], -1)[:, taps]
+    layer = Layer(
+        node.name, node.output[0], w.reshape(*w.shape[:2], -1),
+        np.broadcast_to(lo, (len(masks), *lo.shape)), np.broadcast_to(hi, (len(masks), *hi.shape)),
+        level.astype(bool), masks,
+        np.moveaxis(read, 1, 0).reshape(len(masks), groups, w.shape[1], -1),
+    )  # fmt: skip
+    _check_reach(layer)
+    low, high, _, _ = bounds(layer)
+    size, column = (box.shape[0], len(w), *positions), (-1,) + (1,) * len(positions)
+    return layer, Box(size, np.reshape(low, column), np.reshape(high, column), fresh(index, size))
+
+
+def _check_reach(layer: Layer) -> None:
+    """That float64 holds all sums, and that int64 computes them."""
+    heaviest = np.abs(layer.weights).astype(float).sum(axis=2)
+    furthest = np.maximum(np.abs(layer.lo), np.abs(layer.hi)).max(axis=0)
+    if (heaviest * furthest).sum(axis=1).max(initial=0) > LIMIT:
+        raise Rejected(f"{layer.name}: sums beyond 2**53")
 
 
 def _reads(
@@ -231,12 +259,6 @@ def _classes(
     masks = [[all(taps) for taps in product(*(p for p, _ in axis))] for axis in chosen]
     taps = [np.ravel_multi_index(np.ix_(*(at for _, at in axis)), size).ravel() for axis in chosen]
     return np.array(masks), np.array(taps), tuple(len(at_all) for at_all in reads)
-
-
-def _accumulated(layer: Layer, shape: tuple[int, ...], axis: int, index: int) -> Box:
-    low, high, _, _ = bounds(layer)
-    column = (-1,) + (1,) * (len(shape) - 1 - axis % len(shape))
-    return Box(shape, np.reshape(low, column), np.reshape(high, column), fresh(index, shape))
 
 
 def _preference(mask: NDArray[np.bool_]) -> tuple[int, bytes]:

@@ -6,7 +6,8 @@ position: padding adds real zeros, and where zero is an integer of the input, or
 is a row like the others. Where it is not (an input ``(x - mean) / std``), the taps on padding are
 left out, and the bias of the output differs between the border classes.
 
-An input that differs within a channel counts with the channel's smallest and largest value.
+An input that differs within a channel counts with the channel's smallest and largest value, also
+where each of its elements is constant; only data and constants are summed position by position.
 """
 
 from __future__ import annotations
@@ -192,12 +193,13 @@ def _masks(low: Array, high: Array, conv: Convolution) -> NDArray[np.bool_]:
     return masks
 
 
-def _convolve(node: ir.Node, x: Value, conv: Convolution) -> Value:
+def _convolve(node: ir.Node, x: Value, conv: Convolution, known: bool) -> Value:
+    """The sums; ``known``: the input is a constant."""
     where = g.describe(node)
     if isinstance(x, ScaledInt):
         integer = integer_conv(x, conv)
         if isinstance(integer, IntegerConv):
-            return _integer_sums(x, integer, where)
+            return _integer_sums(x, integer, where, known or x.lo.ndim > len(conv.shape))
         reason = f"{where}: {integer}"
     else:
         reason = f"{where}: its input has no integer core"
@@ -214,7 +216,8 @@ def _convolve(node: ir.Node, x: Value, conv: Convolution) -> Value:
     return Interval(conv.per_output(lo), conv.per_output(hi)).because(y.reason or reason)
 
 
-def _integer_sums(x: ScaledInt, integer: IntegerConv, where: str) -> ScaledInt:
+def _integer_sums(x: ScaledInt, integer: IntegerConv, where: str, data: bool) -> ScaledInt:
+    """The sums; those of ``data`` (samples, ...) for each position."""
     conv, mac, offset = integer.conv, integer.mac, integer.offset
     scale = mac.scale.map(lambda a: conv.per_output(a) if a.ndim else a)
     lo, hi = x.lo, x.hi
@@ -222,7 +225,7 @@ def _integer_sums(x: ScaledInt, integer: IntegerConv, where: str) -> ScaledInt:
         shift = integer.whole.reshape(conv.column) if integer.whole.ndim else integer.whole
         lo, hi, offset = plus(lo, shift, where), plus(hi, shift, where), ZERO
     bias = _bias(conv, mac, offset)
-    if x.is_point:
+    if data and x.is_point:
         samples = _full(lo, conv)
         q = np.stack([integer_matmul(conv.patches(s), mac.weights, where) for s in samples])
         q = conv.outputs(q)
@@ -255,7 +258,8 @@ def _full(a: Array, conv: Convolution) -> Array:
 def _conv(node: ir.Node, args: Args) -> list[Arg]:
     x, weights, bias = _operands(node, args)
     conv = convolution_of(node, weights)
-    return [_plus(_convolve(node, x, conv), bias, conv)]
+    known = isinstance(args[0], Constant)
+    return [_plus(_convolve(node, x, conv, known), bias, conv)]
 
 
 def _operands(node: ir.Node, args: Args) -> tuple[Value, Constant, Constant | None]:

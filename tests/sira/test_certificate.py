@@ -123,6 +123,54 @@ def test_operators_between_layers(between: Any, attained: bool) -> None:
     assert case.claims["layers"][-1]["attained"] == attained
 
 
+@pytest.mark.parametrize(
+    "first",
+    [("Conv", {"pads": [1, 1, 1, 1]}), ("ConvTranspose", {"strides": [2, 2]})],
+    ids=["padded", "transposed"],
+)
+def test_a_layer_of_constants_in_front_of_convolutions(first: Any) -> None:
+    """Borders differ from the middle where no element has a choice."""
+    op, attributes = first
+    rng = np.random.default_rng(0)
+    net = Net((1, 2, 4, 4))
+    dead = net.node("Conv", net.quant("x"), net.quant(np.zeros((2, 2, 1, 1))))
+    x = net.quant(net.node("Add", dead, [[[[1.0]], [[2.0]]]]))
+    x = net.node(op, x, net.quant(rng.integers(-3, 4, (2, 2, 3, 3)), 1.0, 3), **attributes)
+    w = net.quant(rng.integers(-3, 4, (2, 2, 3, 3)), 1.0, 3)
+    net.node("Conv", net.quant(x, 1.0, 6), w, pads=[1, 1, 1, 1])
+    case = certified(net.model())
+    assert check(case.data, case.claims) == 6
+    assert case.claims["layers"][1]["lo"] != case.claims["layers"][1]["hi"]
+
+
+def _rows() -> Case:
+    """A row of inputs above a row of constants."""
+    net = Net((1, 3))
+    x = net.quant("x", 1.0, 2)
+    zero = net.node("MatMul", x, net.quant(np.zeros((3, 3))))
+    both = net.node("Concat", x, net.quant(net.node("Add", zero, [[4.0, -5, 6]])), axis=0)
+    w = net.quant([[1.0, 3], [-2, 0], [1, 2]], 1.0, 3)
+    net.node("MatMul", both, w)
+    return certified(net.model())
+
+
+def test_rows_of_a_matrix_have_boxes_of_their_own() -> None:
+    case = _rows()
+    assert check(case.data, case.claims) == 5
+    claim = case.claims["layers"][-1]
+    # x @ w with x in -2..1, and [4, -5, 6] @ w
+    assert claim["lo"] == [-2 - 2 - 2, -6 - 4] and claim["hi"] == [20, 24]
+    assert claim["attained"]
+
+
+def test_any_changed_claim_of_rows_is_rejected() -> None:
+    case = _rows()
+    for what, changed in mutations(case.claims["layers"][-1]):
+        with pytest.raises(Rejected):
+            check(case.data, case.claims | {"layers": [case.claims["layers"][0], changed]})
+            pytest.fail(f"accepted: {what}")
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_networks_are_proved(seed: int) -> None:
     network = random_case(seed, samples=1)

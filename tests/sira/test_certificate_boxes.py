@@ -129,10 +129,10 @@ def test_boxes_behind_each_operator(name: str) -> None:
     (layer,) = layers(proto)
     claim = entry(layer)
     u, y = executed(proto, "u", "y")
-    assert (layer.lo[0] <= u.min(axis=0)[0]).all() and (layer.hi[0] >= u.max(axis=0)[0]).all()
+    assert (layer.lo[0, 0] <= u.min(axis=0)[0]).all() and (layer.hi[0, 0] >= u.max(axis=0)[0]).all()
     if name in EXACT:
-        assert layer.lo[0].tolist() == u.min(axis=0)[0].tolist()
-        assert layer.hi[0].tolist() == u.max(axis=0)[0].tolist()
+        assert layer.lo[0, 0].tolist() == u.min(axis=0)[0].tolist()
+        assert layer.hi[0, 0].tolist() == u.max(axis=0)[0].tolist()
     lo, hi = y.min(axis=0)[0].tolist(), y.max(axis=0)[0].tolist()
     assert all(a <= b for a, b in zip(claim["lo"], lo, strict=True))
     assert all(a >= b for a, b in zip(claim["hi"], hi, strict=True))

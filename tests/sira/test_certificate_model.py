@@ -84,7 +84,7 @@ def witnessed(layer: Layer, claim: Claims) -> tuple[list[int], list[int]]:
             sums.append(
                 sum(
                     int(layer.weights[n, i, t])
-                    * int((layer.hi if corner[i * taps + t] == "1" else layer.lo)[n, i])
+                    * int((layer.hi[0] if corner[i * taps + t] == "1" else layer.lo[0])[n, i])
                     for i in range(inputs)
                     for t in range(taps)
                     if border[t] == "1"
@@ -104,10 +104,10 @@ def test_a_perceptron_stays_in_its_boxes_and_fills_each() -> None:
     assert claims[0]["lo"] == sums.min(axis=0).tolist()
     assert claims[0]["hi"] == sums.max(axis=0).tolist()
     hidden = np.clip(np.rint(sums / 2), -2, 1).astype(np.int64)  # Quant: scale 2, 2 bits
-    shift = second.lo[0] - hidden.min(axis=0)  # counts may start at another integer
-    assert (hidden.min(axis=0) + shift >= second.lo[0]).all()
-    assert (hidden.max(axis=0) + shift == second.hi[0]).all()
-    axes = [range(a, b + 1) for a, b in zip(second.lo[0], second.hi[0], strict=True)]
+    shift = second.lo[0, 0] - hidden.min(axis=0)  # counts may start at another integer
+    assert (hidden.min(axis=0) + shift >= second.lo[0, 0]).all()
+    assert (hidden.max(axis=0) + shift == second.hi[0, 0]).all()
+    axes = [range(a, b + 1) for a, b in zip(second.lo[0, 0], second.hi[0, 0], strict=True)]
     scores = np.array(list(product(*axes))) @ second.weights[:, :, 0].T
     assert claims[1]["lo"] == scores.min(axis=0).tolist()
     assert claims[1]["hi"] == scores.max(axis=0).tolist()
@@ -173,12 +173,12 @@ def test_an_expanded_element_is_read_by_all_taps() -> None:
 def test_bounds_from_different_positions_are_not_called_attained() -> None:
     nodes = [
         helper.make_node("Add", ["x", "c"], ["u"], "a"),
-        helper.make_node("MatMul", ["u", "w"], ["y"], "m"),
+        helper.make_node("Conv", ["u", "w"], ["y"], "m"),
     ]
-    constants = {"c": np.array([[[0, 5], [5, 0]]]), "w": np.array([[1], [1]])}
+    constants = {"c": np.array([[[0, 5], [5, 0]]]), "w": np.ones((1, 2, 1))}
     (layer,) = layers(small_model((1, 2, 2), (0, 1), nodes, constants))
     claim = entry(layer)
-    y = (every(range(2), 4).reshape(-1, 2, 2) + constants["c"]).sum(axis=-1)
+    y = (every(range(2), 4).reshape(-1, 2, 2) + constants["c"]).sum(axis=1)
     assert claim["lo"][0] < y.min() and claim["hi"][0] > y.max()
     assert not claim["attained"]
     assert claim["why"] == "channel 0: bounds of input 0 differ between positions"
@@ -207,8 +207,8 @@ def test_a_sum_of_functions_of_one_element_is_taken_value_by_value(seed: int) ->
     x = every(range(-3, 5), 3)
     counts = ((x * sign)[..., None] >= steps).sum(axis=-1) - 2
     e = x + counts + m * counts
-    assert layer.lo.tolist() == [e.min(axis=0).tolist()] * 2
-    assert layer.hi.tolist() == [e.max(axis=0).tolist()] * 2
+    assert layer.lo[0].tolist() == [e.min(axis=0).tolist()] * 2
+    assert layer.hi[0].tolist() == [e.max(axis=0).tolist()] * 2
     claim, y = entry(layer), e @ w
     assert (claim["lo"], claim["hi"]) == (y.min(axis=0).tolist(), y.max(axis=0).tolist())
 
