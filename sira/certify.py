@@ -25,13 +25,15 @@ from sira.scaled import Ints, ScaledInt
 def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str, Any]:
     """The claims for an integer ``model``: bounds and widths from ``ranges``, with witnesses.
 
-    ``model_bytes`` is the file that the certificate is about.
+    ``model_bytes`` is the file that the certificate is about. Raises `SiraError` where the checker
+    would reject the bounds, whose own rules are at hand with the form of the claims.
     """
     proto = onnx.load_model_from_string(model_bytes)
     nodes = {g.name(v): node for node in model.graph for v in node.outputs}
     claims = []
     for layer in _layers(proto):
         claim = entry(layer)
+        proved = claim["lo"], claim["hi"]
         node = nodes[layer.tensor]
         found = ranges.scaled(node.outputs[0])
         assert isinstance(found, ScaledInt)
@@ -41,6 +43,8 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
             np.broadcast_to(_worst(q, f, axis, rank), (n,)).tolist()
             for q, f in ((found.lo, np.min), (found.hi, np.max))
         )
+        if (claim["lo"], claim["hi"]) != proved:
+            raise _not_proved(layer, (claim["lo"], claim["hi"]), proved)
         claim["bits"] = [
             (hi - lo).bit_length() for lo, hi in zip(claim["lo"], claim["hi"], strict=True)
         ]
@@ -57,6 +61,20 @@ def _worst(bound: Ints, f: Callable[..., Ints], axis: int, rank: int) -> Ints:
     """The bounds of each channel, over all of its positions."""
     whole = bound.reshape((1,) * (rank - bound.ndim) + bound.shape)
     return f(whole, axis=tuple(i for i in range(rank) if i != axis % rank))
+
+
+def _not_proved(
+    layer: Layer, found: tuple[list[int], list[int]], proved: tuple[list[int], list[int]]
+) -> SiraError:
+    pairs = zip(zip(*found, strict=True), zip(*proved, strict=True), strict=True)
+    n, (ours, theirs) = next((n, (a, b)) for n, (a, b) in enumerate(pairs) if a != b)
+    return SiraError(
+        "the certificate would be rejected: range analysis and checker have different bounds",
+        where=f"node {layer.name}, channel {n}",
+        expected=f"{theirs[0]} to {theirs[1]} by the rules of the checker",
+        found=f"{ours[0]} to {ours[1]} by range analysis",
+        remedy="report this model; one of the two is at fault",
+    )
 
 
 def _layers(proto: onnx.ModelProto) -> list[Layer]:
