@@ -112,9 +112,11 @@ def _computed(
 
 
 def _operand(node: onnx.NodeProto, constants: Constants) -> Ints | None:
-    """The constant of an operator with two operands, if it is made of integers."""
+    """The constant of an operator with two operands, if it is made of integers below 2**53."""
     found = [constants[name] for name in node.input if name in constants]
     if len(node.input) != 2 or len(found) != 1 or not (np.rint(found[0]) == found[0]).all():
+        return None
+    if (np.abs(found[0]) >= LIMIT).any():
         return None
     return whole(found[0], node)
 

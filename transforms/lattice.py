@@ -10,6 +10,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.int64 import from_objects
 from sira.scaled import Ints, Real, ScaledInt
 from transforms.builder import whole
 
@@ -41,7 +42,8 @@ def _relation(own: ScaledInt, scale: Real, bias: Real, value: ir.Value) -> tuple
         assert isinstance(scale, Exact) and isinstance(bias, Exact)
         ratio, offset = own.scale / scale, (own.bias - bias) / scale
         if all(x.denominator == 1 for x in (*ratio.values.ravel(), *offset.values.ravel())):
-            return ratio.values.astype(np.int64), offset.values.astype(np.int64)
+            where = f"tensor {g.name(value)}"
+            return from_objects(ratio.values, where), from_objects(offset.values, where)
     elif same(own.scale, scale) and same(own.bias, bias):
         return np.asarray(1), np.asarray(0)
     raise SiraError(

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.int64 import from_objects, whole_numbers
 from sira.ops import Constant
 from sira.scaled import ScaledInt
 from transforms.builder import whole
@@ -78,7 +79,7 @@ def _constant(graph: IntegerGraph, value: ir.Value, range_: ScaledInt) -> ir.Val
         assert isinstance(range_.scale, Exact) and isinstance(range_.bias, Exact)
         q = ((constant.real - range_.bias) / range_.scale).values
         assert all(v.denominator == 1 for v in q.ravel()), "the rule found a common lattice"
-        return graph.b.constant(g.name(value), whole(q.astype(np.int64)))
+        return graph.b.constant(g.name(value), whole(from_objects(q, f"tensor {g.name(value)}")))
     assert isinstance(own, ScaledInt)
     return graph.b.constant(g.name(value), whole(np.broadcast_to(own.lo, g.shape(value))))
 
@@ -90,13 +91,13 @@ def _fill(graph: IntegerGraph, node: ir.Node, fill: object) -> int:
     own = graph.scaled(source)
     if isinstance(own.scale, Exact) and isinstance(own.bias, Exact):
         around = Exact.of(np.asarray(fill, np.float64))
-        q = set(((around - own.bias) / own.scale).values.ravel())
-        if len(q) == 1 and (only := q.pop()).denominator == 1:
-            return int(only)
+        q = whole_numbers((around - own.bias) / own.scale)
+        if q is not None and (q == q.ravel()[0]).all():
+            return int(q.ravel()[0])
     raise SiraError(
         "the value around a padded tensor is not on its lattice",
         where=g.describe(node),
-        expected="one integer for all channels",
+        expected="one integer of 64 bits for all channels",
         found=str(fill),
         remedy="pad with a value that the quantizer in front puts out",
     )

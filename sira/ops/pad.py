@@ -11,6 +11,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.int64 import whole_numbers
 from sira.interval import Interval
 from sira.ops.axes import Array, aligned, arrays, moved, need, negative, take, whole
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, operand, real, register
@@ -55,13 +56,12 @@ def _padded_integers(frame: _Frame, x: ScaledInt, fill: Exact) -> ScaledInt:
 
 
 def _on_lattice(frame: _Frame, x: ScaledInt, fill: Exact) -> Any:
-    """The integers that mean ``fill``, or None."""
+    """The integers of 64 bits that mean ``fill``, or None."""
     if not (isinstance(x.scale, Exact) and isinstance(x.bias, Exact)):
         return None
     if not (frame.constant(x.scale) and frame.constant(x.bias)):
         return None
-    q = ((fill - x.bias) / x.scale).values
-    return q.astype(np.int64) if all(v.denominator == 1 for v in q.ravel()) else None
+    return whole_numbers((fill - x.bias) / x.scale)
 
 
 def _within(frame: _Frame, x: Interval, fill: Interval) -> bool:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.errors import SiraError
 from sira.exact import Exact
+from sira.int64 import plus, times, whole_numbers
 from sira.interval import Interval
 from sira.ops.axes import (
     MAX_MULTIPLE,
@@ -236,27 +237,27 @@ def _quant_average(node: ir.Node, args: Args) -> list[Arg]:
     pooled = _quant_pooled(node, g.shape(node.inputs[0]))  # type: ignore[arg-type]
     ones = {axis: np.ones_like(w.sizes) for axis, w in pooled.items()}
     y = _averaged(node, x, pooled, ones)
-    if not isinstance(y, ScaledInt) or not _whole(y.scale) or not _whole(y.bias):
+    found = [whole_numbers(r) for r in (y.scale, y.bias)] if isinstance(y, ScaledInt) else []
+    if not isinstance(y, ScaledInt) or len(integers := [r for r in found if r is not None]) < 2:
         raise SiraError(
             "QuantAvgPool2d shifts integers",
             where=g.describe(node),
-            expected="an operand of integers",
-            found=getattr(y, "reason", "") or "fractions",
+            expected="an operand of integers of 64 bits",
+            found=getattr(y, "reason", "") or "other numbers",
             remedy="average quantized values with AveragePool and Trunc instead",
         )
-    assert isinstance(y.scale, Exact) and isinstance(y.bias, Exact)
+    (scale, bias), where = integers, g.describe(node)
     elements = int(g.attribute(node, "kernel", 1)) ** 2
     accumulator = ((2 ** int(g.attribute(node, "ibits", 1)) - 1) * elements).bit_length()
     shift = accumulator - int(g.attribute(node, "obits", 1))
     if shift <= 0:
         return [y]
-    scale, bias = (np.asarray(v.values, np.int64) for v in (y.scale, y.bias))
-    lo = (y.lo * scale + bias) >> shift
-    return [ScaledInt.integers(lo, lo if y.hi is y.lo else (y.hi * scale + bias) >> shift)]
 
+    def shifted(q: Ints) -> Ints:
+        return plus(times(q, scale, where), bias, where) >> shift
 
-def _whole(x: Real) -> bool:
-    return isinstance(x, Exact) and all(v.denominator == 1 for v in x.values.ravel())
+    lo = shifted(y.lo)
+    return [ScaledInt.integers(lo, lo if y.hi is y.lo else shifted(y.hi))]
 
 
 def _quant_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:

@@ -127,6 +127,16 @@ def test_padding_with_a_value_of_the_lattice(zero: float, value: float) -> None:
     assert compare(net)["Pad"] == 1
 
 
+@pytest.mark.parametrize("value", [-3.4e38, 0.1])
+def test_padding_off_the_lattice_is_refused(value: float) -> None:
+    net = Net((1, 2, 4, 4))
+    x = net.node("Pad", net.quant("x", 0.25, 4), ints(0, 0, 1, 0, 0, 0, 2, 1), np.float32(value))
+    net.quant(net.node("MaxPool", x, kernel_shape=[2, 2]), 0.5, 4)
+    model = to_canonical(net.model())
+    with pytest.raises(SiraError, match="no integers|not on its lattice"):
+        to_thresholds(model, analyze(model))
+
+
 def test_every_output_of_a_split() -> None:
     net = Net((1, 6, 4, 4))
     x = net.quant(net.node("Conv", net.quant("x", 0.25, 4), weights(net, 6, 6, 1, 1)), 0.5, 4)

@@ -109,6 +109,16 @@ def test_random_pads(data):
           oracle=_numpy(pads, fill))  # fmt: skip
 
 
+@pytest.mark.parametrize("fill", [-3.4028234663852886e38, 2.0**63, -(2.0**63)])
+def test_a_value_beyond_int64(fill):
+    """As exporters write it in front of MaxPool: a place of its own, whose bias it is."""
+    net = _net([0, 0, 0, 1, 0, 0, 0, 0], np.float32(fill))
+    padded = ranges_of(net, integers(-1, 3, 0.5), "t0")["t0"]
+    lo, hi = (np.broadcast_to(b, (1, 2, 3, 5)) for b in (padded.interval.lo, padded.interval.hi))
+    assert (lo[..., 0] == fill).all() and (hi[..., 0] == fill).all()
+    assert (lo[..., 1:] == -0.5).all() and (hi[..., 1:] == 1.5).all()
+
+
 def test_errors():
     with pytest.raises(SiraError, match=r"the pads do not fit, expected 8 numbers, found \[1, 1\]"):
         ranges_of(_net([1, 1]), None)

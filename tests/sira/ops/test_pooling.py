@@ -155,6 +155,15 @@ def test_quant_avg_pool(layout, obits):
     check(net, integers(-8, 7), some(shape, -8, 7))
 
 
+@pytest.mark.parametrize("scale, bias", [(2**61, 0), (1, 2**63 - 1), (1, -(2**70)), (2**63, 0)])
+def test_quant_avg_pool_at_the_border_of_int64(scale, bias):
+    net = _net("QuantAvgPool2d", (1, 1, 4, 4), 13, kernel=2, stride=2, ibits=8, obits=4, signed=1)
+    with pytest.raises(SiraError, match="64 bits"):
+        ranges_of(net, integers(-8, 7, scale, bias))
+    near = ranges_of(net, integers(-8, 7, 2**57, 2**57))["t0"]
+    assert (near.lo.item(), near.hi.item()) == (-28 * 2**57 >> 6, 32 * 2**57 >> 6)
+
+
 def test_errors():
     def found(**attrs):
         op = attrs.pop("op", "MaxPool")
