@@ -138,9 +138,10 @@ def integer_start(sink: ir.Value, ranges: Ranges) -> ir.Value:
 def points_around(steps: Ints, lo: Ints, hi: Ints) -> tuple[Ints, int]:
     """Integers (P, C, K) where a staircase is checked, and the number of reachable thresholds.
 
-    ``steps`` (C, K, n) are the first integers on the far side of each step, in the order of q. The
-    points are both sides of each, and the ends of the range; all integers where it is small.
+    ``steps`` (C, K or 1, n) are the first integers on the far side of each step, in the order of q.
+    The points are both sides of each, and the ends of the range; all integers where it is small.
     """
+    steps = np.broadcast_to(steps, (*lo.shape, steps.shape[-1]))  # places share their thresholds
     inside = (steps > lo[..., None]) & (steps <= hi[..., None])
     reachable = int(inside.any(axis=1).sum())
     span = int((hi - lo).max())
