@@ -1,7 +1,8 @@
 """Canonical form: fewer ways to say the same, without changing a single value.
 
 Gemm becomes MatMul, Mul and Add; Sub of a constant becomes Add, Neg becomes Mul by -1; Flatten,
-Squeeze and Unsqueeze become Reshape; Identity and Dropout disappear.
+Squeeze and Unsqueeze become Reshape; Identity and Dropout disappear. ReduceMax over positions
+becomes MaxPool, ReduceMin the same between factors of -1.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
+from sira.ops.axes import arrays
+from sira.ops.reduce import reduce_axes
 from transforms.builder import Builder, float32
 
 
@@ -49,10 +52,40 @@ def _rewrite(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> list[i
         case "Sub" if (offset := g.array(node.inputs[1])) is not None:
             negated = b.constant(f"{name}_offset", -offset)
             return [b.node("Add", [inputs[0], negated], name, shape, name=node.name)]
+        case "ReduceMax" | "ReduceMin" if (axes := _positions(node)) is not None:
+            return [_extreme(b, node, inputs[0], axes)]
         case "Gemm":
             return [_gemm(b, node, inputs)]
         case _:
             return b.copy(node, inputs)
+
+
+def _positions(node: ir.Node) -> list[int] | None:
+    """The axes that a reduction goes over, if all of them lie behind batch and channels."""
+    assert node.inputs[0] is not None
+    rank = len(g.shape(node.inputs[0]))
+    axes = [a + rank for a in reduce_axes(node, rank, arrays(node))]
+    return axes if axes and min(axes) >= 2 else None
+
+
+def _extreme(b: Builder, node: ir.Node, x: ir.Value | None, axes: list[int]) -> ir.Value:
+    """One window over the whole of each of the ``axes``."""
+    assert node.inputs[0] is not None
+    name, shape = g.name(node.outputs[0]), g.shape(node.inputs[0])
+    kernel = [d if axis in axes else 1 for axis, d in enumerate(shape)][2:]
+    pooled = [1 if axis in axes else d for axis, d in enumerate(shape)]
+    lowest = node.op_type == "ReduceMin"
+    if lowest:
+        x = b.node("Mul", [x, b.constant(f"{name}_factor", float32(-1))], f"{name}_negative", shape)
+    result = b.node(
+        "MaxPool", [x], f"{name}_pooled", pooled, name=node.name,
+        attributes={"kernel_shape": kernel},
+    )  # fmt: skip
+    if lowest:
+        factor = b.constant(f"{name}_factor", float32(-1))
+        result = b.node("Mul", [result, factor], f"{name}_lowest", pooled)
+    target = b.constant(f"{name}_shape", np.asarray(g.shape(node.outputs[0]), np.int64))
+    return b.node("Reshape", [result, target], name, g.shape(node.outputs[0]))
 
 
 def _gemm(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:

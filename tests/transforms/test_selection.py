@@ -133,7 +133,27 @@ def test_padding_off_the_lattice_is_refused(value: float) -> None:
     x = net.node("Pad", net.quant("x", 0.25, 4), ints(0, 0, 1, 0, 0, 0, 2, 1), np.float32(value))
     net.quant(net.node("MaxPool", x, kernel_shape=[2, 2]), 0.5, 4)
     model = to_canonical(net.model())
-    with pytest.raises(SiraError, match="no integers|not on its lattice"):
+    with pytest.raises(SiraError, match=r"no integers|not on its lattice"):
+        to_thresholds(model, analyze(model))
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize(("axes", "keepdims"), [([2, 3], 0), ([-1], 1), ([2], 0)])
+@pytest.mark.parametrize("uneven", [False, True])
+def test_extremes_over_positions(op: str, axes: list[int], keepdims: int, uneven: bool) -> None:
+    net = Net((1, 2, 3, 4))
+    x = net.quant("x", 0.25, 4)
+    x = by_channel(net, x, 2) if uneven else x
+    net.quant(net.node("Add", net.node(op, x, axes=axes, keepdims=keepdims), 0.3), 0.4, 4)
+    assert compare(net)["MaxPool"] == 1
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_extremes_over_channels_are_refused(op: str) -> None:
+    net = Net((1, 2, 3, 4))
+    net.quant(net.node(op, net.quant("x", 0.25, 4), axes=[1]), 0.5, 4)
+    model = to_canonical(net.model())
+    with pytest.raises(SiraError, match=f"{op} has no hardware"):
         to_thresholds(model, analyze(model))
 
 
