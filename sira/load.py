@@ -75,6 +75,7 @@ def prepare(proto: onnx.ModelProto, where: str = "model") -> ir.Model:
     """`load` for a model in memory."""
     repaired = repair(proto)
     _check_inputs(repaired.graph, where)
+    _check_outputs(repaired.graph)
     _check_constants(repaired.graph)
     _check_tensors(repaired.graph)
     try:
@@ -157,6 +158,18 @@ def _check_inputs(graph: onnx.GraphProto, where: str) -> None:
         )
 
 
+def _check_outputs(graph: onnx.GraphProto) -> None:
+    inputs = {value.name for value in graph.input}
+    for value in graph.output:
+        if value.name in inputs:
+            raise SiraError(
+                "a graph output is the input itself",
+                where=f"output {value.name}",
+                expected="outputs of operators",
+                remedy="remove the output from the model",
+            )
+
+
 def _check_tensors(graph: onnx.GraphProto) -> None:
     """Everything that is read must be made."""
     made = {v.name for v in graph.input} | {t.name for t in graph.initializer} | {""}
@@ -227,7 +240,7 @@ def _infer_and_fold(graph: ir.Graph, proto: onnx.GraphProto) -> None:
     for value in graph.initializers.values():
         assert value.const_value is not None
         value.shape = ir.Shape(value.const_value.numpy().shape)
-    names: set[str] = set()
+    names = {g.label(node) for node in graph if not node.name}
     for node in list(graph):
         node.name = _unique(node.name, names)
         if node.op_type == "Shape" and node.inputs[0] is not None:

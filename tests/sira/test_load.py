@@ -281,6 +281,21 @@ def test_outputs_that_are_constant() -> None:
     refused(lambda: prepare(net.proto(y)), "a graph output does not depend on the input")
 
 
+def test_an_output_that_is_the_input() -> None:
+    net = layer()
+    proto = net.proto()
+    proto.graph.output.append(proto.graph.input[0])
+    refused(lambda: prepare(proto), "output x: a graph output is the input itself")
+
+
+def test_a_nameless_node_is_told_apart_from_a_name_like_its_output() -> None:
+    net = layer()
+    first, second = net.nodes[-2:]
+    first.name, second.name = "", first.output[0]
+    labels = [g.label(node) for node in net.model().graph]
+    assert len(set(labels)) == len(labels) and f"{first.output[0]}_2" in labels
+
+
 def test_constants_that_cannot_be_computed() -> None:
     net = layer()
     net.node("Mul", "t3", net.node("Concat", np.ones(2), np.ones((2, 2)), axis=0))
