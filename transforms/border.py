@@ -21,10 +21,12 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.analysis import Ranges
+from sira.errors import SiraError
 from sira.exact import Exact, distinct
+from sira.interval import Interval
 from sira.ops import Arg
 from sira.scaled import Ints, ScaledInt
-from sira.tail import Tail
+from sira.tail import Tail, evaluate
 from transforms.builder import whole
 from transforms.integer_graph import IntegerGraph
 from transforms.staircase import Staircase, Steps, steps_of
@@ -34,9 +36,14 @@ _NONE = 2**40
 
 
 def has_border(graph: IntegerGraph, value: ir.Value) -> bool:
-    """Whether the bias of ``value`` (N, C, ...) differs within its channels."""
-    range_, rank = graph.scaled(value), len(g.shape(value))
-    spatial = range_.bias.shape[2 - rank :] if rank > 2 else ()
+    """Whether the bias of ``value`` (N, C, ...) differs within its channels.
+
+    A product of matrices has its channels last.
+    """
+    range_, rank, node = graph.scaled(value), len(g.shape(value)), value.producer()
+    if rank < 3 or len(range_.bias.shape) < rank - 1 or (node and node.op_type == "MatMul"):
+        return False
+    spatial = range_.bias.shape[2 - rank :]
     return any(d != 1 for d in spatial) and isinstance(range_.bias, Exact)
 
 
@@ -45,6 +52,7 @@ def build_border(graph: IntegerGraph, tail: Tail) -> tuple[ir.Value, Staircase]:
     value, source = tail.source, graph.scaled(tail.source)
     rank, channels = len(g.shape(value)), g.shape(value)[1]
     assert isinstance(source.bias, Exact)
+    _check_constants(graph.ranges, tail)
     members = _classes(source.bias, g.shape(value)[2:])
     firsts = [np.unique(m, return_index=True)[1] for m in members]
     places = (channels, *(len(f) for f in firsts))
@@ -62,6 +70,22 @@ def build_border(graph: IntegerGraph, tail: Tail) -> tuple[ir.Value, Staircase]:
     full = whole(_spread(b, members) * sign.reshape(-1, *(1,) * (rank - 2)))
     u = builder.node("Add", [u, builder.constant(f"{name}_border", full)], f"{name}_moved", shape)
     return u, Staircase(thresholds, sign, steps.base, 1)
+
+
+def _check_constants(ranges: Ranges, tail: Tail) -> None:
+    """The functions of a tail must be the same at all positions."""
+    rank = len(g.shape(tail.source))
+    shape = evaluate(tail, ranges, Interval.point(0.0)).shape
+    padded = (1,) * (rank - len(shape)) + tuple(shape)
+    varying = [i for i, d in enumerate(padded) if d != 1]
+    if any(i > 1 for i in varying):
+        raise SiraError(
+            "thresholds must not differ within a channel",
+            where=g.describe(tail.nodes[-1]),
+            expected="constants for each tensor or each channel",
+            found=f"values that differ along axes {varying} of {g.shape(tail.source)}",
+            remedy="use quantizers and offsets for whole channels",
+        )
 
 
 def _classes(bias: Exact, size: Sequence[int]) -> list[Ints]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pytest
+from lowering import lowered
+from onnx_models import Net, integers
 
+from sira.errors import SiraError
 from transforms.border import _offsets, _thresholds
+
+RNG = np.random.default_rng(3)
+OFF_LATTICE = integers(-3, 4, 0.5, Fraction(7, 4))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -39,3 +46,19 @@ def test_the_smallest_multiple_and_exact_thresholds(seed: int) -> None:
         near = [round(smaller * (o - offsets[0])) for o in offsets[1:]]
         around = product(*(range(n - smaller, n + smaller + 1) for n in near))
         assert not any(serves(smaller, (0, *others)) for others in around)
+
+
+def test_a_product_of_matrices_has_no_border() -> None:
+    """Its last axis is that of the channels, however many axes there are in front of it."""
+    net = Net((1, 3, 4, 5))
+    net.quant(net.node("MatMul", "x", net.quant(RNG.integers(-7, 8, (5, 6)) * 0.25, 0.25)), 2.0)
+    lowered(net, OFF_LATTICE)
+
+
+def test_constants_that_differ_between_positions_are_refused() -> None:
+    net = Net((1, 2, 6))
+    kernel = net.quant(RNG.integers(-7, 8, (2, 2, 3)) * 0.25, 0.25)
+    x = net.node("Conv", "x", kernel, pads=[1, 1])
+    net.quant(net.node("Add", x, np.arange(12.0).reshape(1, 2, 6)), 1.0)
+    with pytest.raises(SiraError, match="thresholds must not differ within a channel"):
+        lowered(net, OFF_LATTICE)
