@@ -14,7 +14,7 @@ from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
-from hls.dataflow import Dataflow, Edge, Layer, Port
+from hls.dataflow import Dataflow, Edge, Layer, Port, free_name
 from hls.layers import (
     ArgMax,
     Concat,
@@ -271,8 +271,9 @@ def _connect(dataflow: Dataflow, layers: Mapping[str, Layer]) -> Dataflow:
         for i, (have, want) in enumerate(pairwise(steps)):
             if have == want:
                 continue
-            name = f"{target.layer}_width" if i == 0 else f"{target.layer}_width_{i}"
-            assert name not in names
+            wanted = f"{target.layer}_width" if i == 0 else f"{target.layer}_width_{i}"
+            name = free_name(wanted, names)
+            names.add(name)
             converter = WidthConverter(name, out.elements, have, want, out.bits)
             inserted.setdefault(target.layer, []).append(converter)
             edges.append(Edge(port, Port(name, "in"), edge.depth))

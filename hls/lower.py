@@ -109,7 +109,7 @@ def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Accumula
     Raises `SiraError` for the nodes that have no hardware, all at once.
     """
     (source,) = model.graph.inputs
-    build = Lowering(ranges, accumulator_bits)
+    build = Lowering(ranges, accumulator_bits, names={g.label(node) for node in model.graph})
     build.wires[source] = _input_wire(ranges, source)
     refused: dict[ir.Node, SiraError | None] = {}
     for node in model.graph:
@@ -126,7 +126,7 @@ def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Accumula
     port_names = _port_names(model, outputs)
     for value, port in port_names.items():
         build.edges.append(Edge(build.wires[value].port, Port("", port)))
-    layers, edges = _forked(build.layers, build.edges)
+    layers, edges = _forked(build)
     return Lowered(
         Dataflow(name, layers, edges),
         {g.name(v): _in_canonical(v, wire) for v, wire in build.wires.items() if _exists(v, build)},
@@ -246,10 +246,11 @@ def _port_names(model: ir.Model, outputs: list[ir.Value]) -> dict[ir.Value, str]
     return {v: "out" if len(outputs) == 1 else g.name(v) for v in outputs}
 
 
-def _forked(layers: list[Layer], edges: list[Edge]) -> tuple[tuple[Layer, ...], tuple[Edge, ...]]:
+def _forked(build: Lowering) -> tuple[tuple[Layer, ...], tuple[Edge, ...]]:
     """A fork behind every port that several read."""
+    layers = build.layers
     by_source: dict[Port, list[Edge]] = {}
-    for edge in edges:
+    for edge in build.edges:
         by_source.setdefault(edge.source, []).append(edge)
     streams = {Port(la.name, p): s for la in layers for p, s in la.outputs.items()}
     targets = {Port(la.name, p): s for la in layers for p, s in la.inputs.items()}
@@ -259,9 +260,8 @@ def _forked(layers: list[Layer], edges: list[Edge]) -> tuple[tuple[Layer, ...], 
             result.append(readers[0])
             continue
         stream = streams.get(source) or next(targets[e.target] for e in readers)
-        fork = Fork(
-            f"{source.layer or 'input'}_fork", stream.elements, 1, stream.bits, len(readers)
-        )
+        name = build.between(f"{source.layer or 'input'}_fork")
+        fork = Fork(name, stream.elements, 1, stream.bits, len(readers))
         place = next((i for i, la in enumerate(ordered) if la.name == source.layer), -1)
         ordered.insert(place + 1, fork)
         result.append(Edge(source, Port(fork.name, "in")))

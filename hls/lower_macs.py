@@ -127,7 +127,7 @@ def matmul(build: Lowering, node: ir.Node) -> Wire:
     )
     port = build.chain(layer, wire.port)
     result = Wire(port, layer.accumulator_bits, layout, lo, ONE)
-    return result.with_layout(layout.reshaped(g.shape(node.outputs[0])))
+    return result.reshaped(g.shape(node.outputs[0]))
 
 
 def conv(build: Lowering, node: ir.Node) -> Wire:
@@ -172,7 +172,12 @@ def conv_transpose(build: Lowering, node: ir.Node) -> Wire:
     if apart != [1, 1]:
         fill = _fill(wire)
         layer = Spread(
-            f"{g.label(node)}_spread", shape, (apart[0], apart[1]), fill or 0, wire.bits, 1
+            build.between(f"{g.label(node)}_spread"),
+            shape,
+            (apart[0], apart[1]),
+            fill or 0,
+            wire.bits,
+            1,
         )
         layout = Layout.channels_at((1, shape[2], *size), 1)
         port = build.chain(layer, wire.port)
@@ -243,11 +248,13 @@ def _windows(
         if whole or window.outputs == shape[:2]:
             return wire.port
         steps = (*window.strides, 1)
-        strided = Slice(f"{name}_stride", shape, (0, 0, 0), shape, steps, wire.bits, 1)
+        strided = Slice(
+            build.between(f"{name}_stride"), shape, (0, 0, 0), shape, steps, wire.bits, 1
+        )
         return build.chain(strided, wire.port)
     generator = SlidingWindow(
-        f"{name}_window", shape, window.kernel, window.strides, window.dilations, window.pads,
-        fill, blocks, wire.bits, 1,
+        build.between(f"{name}_window"), shape, window.kernel, window.strides, window.dilations,
+        window.pads, fill, blocks, wire.bits, 1,
     )  # fmt: skip
     return build.chain(generator, wire.port)
 

@@ -44,7 +44,7 @@ def same(build: Lowering, node: ir.Node) -> Wire:
 
 def reshape(build: Lowering, node: ir.Node) -> Wire:
     wire = build.wire(node.inputs[0])
-    return wire.with_layout(wire.layout.reshaped(g.shape(node.outputs[0])))
+    return wire.reshaped(g.shape(node.outputs[0]))
 
 
 def transpose(build: Lowering, node: ir.Node) -> Wire:
@@ -62,7 +62,7 @@ def _as(build: Lowering, node: ir.Node, index: int) -> Wire:
     value = node.inputs[index]
     assert value is not None
     wire, shape = build.wire(value), g.shape(value)
-    found = wire.with_layout(wire.layout.reshaped(shape))
+    found = wire.reshaped(shape)
     if found.layout.sizes != shape:
         raise refuse(
             node, "its operand was reshaped after its channels had been moved last",
@@ -189,6 +189,11 @@ def concat(build: Lowering, node: ir.Node) -> Wire:
     """Channels beside each other; other axes cannot be concatenated in a stream."""
     shape = g.shape(node.outputs[0])
     axis = int(g.attribute(node, "axis", 0)) % len(shape)
+    if len(g.dynamic_inputs(node)) != len(node.inputs):
+        raise refuse(
+            node, "a constant cannot be concatenated", "computed operands", "a constant",
+            "leave out the constant, and fold what reads it into a bias",
+        )  # fmt: skip
     wires = [_as(build, node, i) for i in range(len(node.inputs))]
     for wire in wires:
         if not wire.layout.same_as(Layout.channels_at(wire.layout.sizes, axis)):
@@ -224,7 +229,7 @@ def thresholding(build: Lowering, node: ir.Node) -> Wire:
     axis = len(shape) - 1 if last or len(shape) < 3 else 1
     if len(steps) > 1:
         wanted = Layout.channels_at(shape, axis)
-        seen = wire.with_layout(wire.layout.reshaped(shape))
+        seen = wire.reshaped(shape)
         if seen.layout.same_as(wanted):
             wire = seen.with_layout(wanted)
         elif len(steps) == wire.layout.elements:  # one row for each element of the stream
@@ -301,8 +306,8 @@ def max_pool(build: Lowering, node: ir.Node) -> Wire:
         pool = GlobalPooling(name, "max", channels, prod(spatial), wire.bits, 1)
         return replace(wire, port=build.chain(pool, wire.port), layout=layout)
     generator = SlidingWindow(
-        f"{name}_window", shape, window.kernel, window.strides, window.dilations, window.pads,
-        0, channels, wire.bits, 1,
+        build.between(f"{name}_window"), shape, window.kernel, window.strides, window.dilations,
+        window.pads, 0, channels, wire.bits, 1,
     )  # fmt: skip
     vectors = window.outputs[0] * window.outputs[1]
     pool = Pooling(name, "max", channels, window.taps, wire.bits, 1, vectors)
@@ -388,7 +393,9 @@ def part_of_split(build: Lowering, node: ir.Node, output: int) -> Wire:
     starts = tuple(0 if a is None else int(lines[a][0]) for a in axes)
     stops = tuple(1 if a is None else int(lines[a][-1]) + 1 for a in axes)
     strides = tuple(1 if a is None else steps[a] for a in axes)
-    name = g.label(node) if len(node.outputs) == 1 else f"{g.label(node)}_{output}"
+    name = g.label(node)
+    if len(node.outputs) > 1:
+        name = build.between(f"{name}_{output}")
     port = wire.port
     if picked.size != prod(sizes):
         layer = Slice(name, _three(shape), _three(starts), _three(stops), _three(strides),
@@ -397,7 +404,7 @@ def part_of_split(build: Lowering, node: ir.Node, output: int) -> Wire:
     factor, offset = (v[lines[wire.layout.order[-1]]] for v in by_channel(wire))
     layout = Layout(tuple(len(line) for line in lines), wire.layout.order)
     result = settled(Wire(port, wire.bits, layout, offset, factor))
-    return result.with_layout(layout.reshaped(g.shape(node.outputs[output])))
+    return result.reshaped(g.shape(node.outputs[output]))
 
 
 def _three(values: Shape) -> tuple[int, int, int]:

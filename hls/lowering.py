@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 import onnx_ir as ir
 
-from hls.dataflow import Edge, Ints, Layer, Port
+from hls.dataflow import Edge, Ints, Layer, Port, free_name
 from hls.layers import DepthwiseVector
-from hls.wires import Layout, Wire
+from hls.wires import Layout, Shape, Wire
 from sira import graph as g
 from sira.analysis import Ranges
 from sira.errors import SiraError
@@ -30,7 +30,8 @@ class Lowering:
     """Layers and edges as they come to be.
 
     ``done`` are nodes merged into the layer of another one; ``results`` names the tensor whose
-    wire the layer of a node gives, where nodes behind it were merged into it.
+    wire the layer of a node gives, where nodes behind it were merged into it. ``names`` are taken:
+    by the nodes, each of which gives its name to its layer, and by the layers between these.
     """
 
     ranges: Ranges
@@ -40,10 +41,17 @@ class Lowering:
     edges: list[Edge] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)
     results: dict[ir.Node, ir.Value] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
 
     def wire(self, value: ir.Value | None) -> Wire:
         assert value is not None
         return self.wires[value]
+
+    def between(self, name: str) -> str:
+        """A name like ``name`` for a layer that prepares the one of a node."""
+        free = free_name(name, self.names)
+        self.names.add(free)
+        return free
 
     def add(self, layer: Layer, **sources: Port) -> Port:
         """Add a layer with its sources by input port; its output port if it has one."""
@@ -63,12 +71,7 @@ class Lowering:
 
     def bounds(self, value: ir.Value, layout: Layout) -> tuple[Ints, Ints]:
         """The least and the largest integer of each channel of a computed tensor (C,)."""
-        range_ = self.range(value)
-        unit, bias = whole(range_.scale), whole(range_.bias)  # a common factor, or border values
-        shape = g.shape(value)
-        lo, hi = (np.broadcast_to(q * unit + bias, shape) for q in (range_.lo, range_.hi))
-        rows = (layout.to_stream(q[None]).reshape(-1, layout.channels) for q in (lo, hi))
-        return next(rows).min(axis=0), next(rows).max(axis=0)
+        return channel_bounds(self.range(value), g.shape(value), layout)
 
     def integers(self, node: ir.Node, index: int) -> Ints | None:
         """A constant operand that consists of integers, with its own shape."""
@@ -90,7 +93,7 @@ class Lowering:
             return settled(wire)
         highest = lowest + np.abs(factor) * ((1 << wire.bits) - 1)
         layer = DepthwiseVector(
-            name=f"{name}_aligned",
+            name=self.between(f"{name}_aligned"),
             weights=factor[:, None],
             start=offset - wanted,
             input_bits=wire.bits,
@@ -108,6 +111,14 @@ def whole(real: Real) -> Ints:
     return cast(Ints, real.values.astype(np.int64))
 
 
+def channel_bounds(range_: ScaledInt, shape: Shape, layout: Layout) -> tuple[Ints, Ints]:
+    """The least and the largest integer (C,) of each channel of a tensor of the integer graph."""
+    unit, bias = whole(range_.scale), whole(range_.bias)  # a common factor, or border values
+    lo, hi = (np.broadcast_to(q * unit + bias, shape) for q in (range_.lo, range_.hi))
+    rows = (layout.to_stream(q[None]).reshape(-1, layout.channels) for q in (lo, hi))
+    return next(rows).min(axis=0), next(rows).max(axis=0)
+
+
 def image(wire: Wire, value: ir.Value, node: ir.Node) -> tuple[Wire, tuple[int, int, int]]:
     """The wire as a channels-last image, and its (height, width, channels).
 
@@ -115,7 +126,7 @@ def image(wire: Wire, value: ir.Value, node: ir.Node) -> tuple[Wire, tuple[int, 
     """
     shape = g.shape(value)
     wanted = Layout.channels_at(shape, 1) if len(shape) in (3, 4) else None
-    found = wire.with_layout(wire.layout.reshaped(shape))
+    found = wire.reshaped(shape)
     if wanted is None or shape[0] != 1 or not found.layout.same_as(wanted):
         raise SiraError(
             "this operator needs an image whose channels travel together",

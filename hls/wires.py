@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from hls.dataflow import Ints, Port
+from sira.errors import SiraError
 
 Shape = tuple[int, ...]
 
@@ -47,6 +48,12 @@ class Layout:
         """The order of the axes that have more than one element."""
         return tuple(i for i in self.order if self.sizes[i] != 1)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the stream has the elements in row-major order."""
+        moving = self._moving()
+        return moving == tuple(sorted(moving))
+
     def same_as(self, other: Layout) -> bool:
         """Whether both put the elements in one order, and the channels on one axis."""
         return self.sizes == other.sizes and self._moving() == other._moving()
@@ -70,6 +77,8 @@ class Layout:
     def reshaped(self, shape: Shape) -> Layout:
         """The layout of the same elements as a tensor of ``shape``; as they were where only a
         layer that looks at all of a position's elements can tell."""
+        if shape == self.sizes:
+            return self
         moving = self._moving()
         before = [d for d in self.sizes if d != 1]
         after = [i for i, d in enumerate(shape) if d != 1]
@@ -77,7 +86,7 @@ class Layout:
             ranks = {axis: after[rank] for rank, axis in enumerate(sorted(moving))}
             rest = [i for i in range(len(shape)) if shape[i] == 1]
             return Layout(shape, (*rest, *(ranks[i] for i in moving)))
-        if list(moving) == sorted(moving) and shape and shape[-1] == self.channels:
+        if self.in_order and shape and shape[-1] == self.channels:
             return Layout(shape, tuple(range(len(shape))))
         return self
 
@@ -127,9 +136,29 @@ class Wire:
         q = counts.reshape(len(counts), -1, self.layout.channels) * self.factor + self.offset
         return self.layout.to_tensor(q.reshape(len(counts), -1))
 
+    def reshaped(self, shape: Shape) -> Wire:
+        """The same stream as a tensor of ``shape``, as far as its order of elements allows."""
+        layout = self.layout.reshaped(shape)
+        uniform = self.offset.size == self.factor.size == 1
+        if layout.sizes != shape and uniform and layout.in_order and shape:
+            layout = Layout(shape, tuple(range(len(shape))))  # any axis may be the channels'
+        return self.with_layout(layout)
+
     def with_layout(self, layout: Layout) -> Wire:
         """The same stream seen as another tensor; its channels may be spread over more of it."""
-        if layout.channels == self.layout.channels or self.offset.size == self.factor.size == 1:
+        if layout.channels == self.layout.channels:
             return replace(self, layout=layout)
-        offset, factor = (np.resize(v, layout.channels) for v in (self.offset, self.factor))
+        values = (self.offset, self.factor)
+        offset, factor = (v[:1] if (v == v[0]).all() else v for v in values)
+        if offset.size == factor.size == 1:
+            return replace(self, layout=layout, offset=offset, factor=factor)
+        if layout.channels % self.layout.channels:
+            raise SiraError(
+                "what were channels are positions behind a Reshape or Transpose",
+                where=f"stream {self.port}",
+                expected=f"one scale and offset for {layout.sizes}",
+                found=f"others for each of {self.layout.channels} channels of {self.layout.sizes}",
+                remedy="quantize in front of it, with one scale for all channels",
+            )
+        offset, factor = (np.resize(v, layout.channels) for v in values)
         return replace(self, layout=layout, offset=offset, factor=factor)

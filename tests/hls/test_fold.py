@@ -11,6 +11,7 @@ import pytest
 
 from hls.dataflow import Dataflow, Edge, Port
 from hls.fold import dimensions, divisors, fold, read_folding
+from hls.layers import Elementwise, Fork, Slice
 from hls.layers.argmax import ArgMax
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.thresholding import Thresholding
@@ -147,3 +148,27 @@ def test_reading_a_file(tmp_path: Path) -> None:
             read_folding(path)
     with pytest.raises(SiraError, match=r"cannot be read as JSON, found .*No such file"):
         read_folding(tmp_path / "missing.json")
+
+
+def test_every_port_of_a_layer_may_have_a_width_converter() -> None:
+    """Converters in front of one layer have names of their own, whatever else is called so."""
+    halves = [
+        Slice(n, (4, 1, 4), (0, 0, 0), (2, 1, 4), (1, 1, 1), 3, 1) for n in ("a", "sum_width")
+    ]
+    one = np.ones(1, np.int64)
+    total = Elementwise("sum", 4, 3, 3, 0, one, one, 0 * one, 4, 1, 2)
+    fork = Fork("fork", 16, 1, 3, 2)
+    ends = [("", "in", "fork", "in"), ("fork", "out0", "a", "in"),
+            ("fork", "out1", "sum_width", "in"),
+            ("a", "out", "sum", "left"), ("sum_width", "out", "sum", "right"),
+            ("sum", "out", "", "out")]  # fmt: skip
+    edges = tuple(Edge(Port(a, b), Port(c, d)) for a, b, c, d in ends)
+    dataflow = Dataflow("net", (fork, *halves, total), edges)
+    lanes = {"a": {"lanes": 2}, "sum_width": {"lanes": 2}, "sum": {"lanes": 4}}
+    folded = fold(dataflow, 100, lanes)
+    connected(folded)
+    names = [layer.name for layer in folded.layers]
+    assert len(set(names)) == len(names) and {"sum_width_2", "sum_width_3"} <= set(names)
+    frames = np.random.default_rng(0).integers(0, 8, (3, 16))
+    expected = 2 * frames.reshape(3, 4, 4)[:, :2].reshape(3, -1)
+    assert np.array_equal(folded.execute({"in": frames})[Port("", "out")], expected)

@@ -227,3 +227,65 @@ def test_all_that_has_no_hardware_is_named_at_once() -> None:
     with pytest.raises(SiraError, match=r"Resize_\d.*Concat_\d.*only channels can be concat") as e:
         lowered(net, SIGNED, a, b)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_one_channel(padded: bool) -> None:
+    """A single channel stays the channel, though the columns are what comes last in the stream.
+
+    Padding gives columns ranges of their own, which must not become offsets of channels.
+    """
+    net = Net((1, 1, 4, 4))
+    kernel = net.quant(np.full((1, 1, 3, 3), 0.25), 0.25)
+    x = net.quant(net.node("Conv", "x", kernel, pads=[1] * 4), 1.0)
+    added = net.node("Add", net.node("Mul", "x", -2.0), x)
+    net.quant(net.node("Conv", net.node("Concat", added, x, axis=1), weights(net, 1, 2, 2, 2)), 1.0)
+    lowered(net, integers(-3, 4, 0.5, Fraction(7, 4) if padded else 0))
+
+
+def test_names_of_nodes_that_layers_between_would_take() -> None:
+    net = Net((1, 3, 5, 5))
+    left = net.quant(net.node("Conv", "x", weights(net, 2, 3, 3, 3)), 1.0)
+    right = net.quant(net.node("Conv", "x", weights(net, 2, 3, 3, 3)), 1.0)
+    net.quant(net.node("Add", left, right), 1.0)
+    for node, name in zip(
+        (n for n in net.nodes if n.op_type in ("Conv", "Add")),
+        ("input_fork", "a", "a_window"),
+        strict=True,
+    ):
+        node.name = name
+    result = lowered(net, SIGNED)
+    names = [layer.name for layer in result.dataflow.layers]
+    assert len(set(names)) == len(names)
+    assert {"input_fork_2", "a_window_2", "input_fork_window"} <= set(names)
+
+
+def test_a_constant_operand_of_concat_is_refused() -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.quant(net.node("Conv", "x", weights(net, 3, 3, 1, 1)), 1.0)
+    joined = net.node("Concat", x, np.ones((1, 2, 4, 4)), axis=1)
+    net.quant(net.node("Conv", joined, weights(net, 2, 5, 1, 1)), 1.0)
+    with pytest.raises(SiraError, match="a constant cannot be concatenated"):
+        lowered(net, SIGNED)
+
+
+def test_a_dense_layer_makes_an_image() -> None:
+    """Rows, columns and channels in the order of the stream, so that nothing is rearranged."""
+    net = Net((1, 12))
+    x = net.quant(net.node("MatMul", "x", weights(net, 12, 24)), 1.0)
+    x = net.node("Transpose", net.node("Reshape", x, np.array([1, 2, 2, 6])), perm=[0, 3, 1, 2])
+    net.quant(net.node("Conv", x, weights(net, 3, 6, 2, 1)), 1.0)
+    assert kinds(lowered(net, SIGNED)).count(MatrixVector) == 2
+
+
+def test_one_channel_whose_columns_were_channels_is_refused() -> None:
+    """Between two Reshapes the columns are channels with offsets of their own."""
+    net = Net((1, 1, 4, 4))
+    kernel = net.quant(np.full((1, 1, 3, 3), 0.25), 0.25)
+    x = net.quant(net.node("Conv", "x", kernel, pads=[1] * 4), 1.0)
+    lines = [net.node("Reshape", v, np.array([1, 4, 4])) for v in (x, "x")]
+    added = net.node("Add", lines[0], net.node("Mul", lines[1], -2.0))
+    image = net.node("Reshape", added, np.array([1, 1, 4, 4]))
+    net.quant(net.node("Conv", image, weights(net, 1, 1, 2, 2)), 1.0)
+    with pytest.raises(SiraError, match="what were channels are positions"):
+        lowered(net, integers(-3, 4, 0.5, Fraction(7, 4)))
