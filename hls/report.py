@@ -15,6 +15,7 @@ from hls.fifo_sizing import FifoSizing
 from hls.fold import dimensions
 from hls.layers import DepthwiseVector, MatrixVector
 from hls.lower import Lowered
+from hls.lowering import channel_bounds
 from hls.synthesis import DesignSynthesis, SynthesisResult
 from hls.verify import Verification
 from hls.vivado import TclCheck
@@ -45,11 +46,11 @@ def layer_reports(
         if isinstance(layer, MatrixVector | DepthwiseVector):
             known = bounds.get(layer.name)
             entry |= {"k": layer.weights.shape[1], "n": len(layer.weights)}
-            if known is not None and result is not None:
+            if known is not None and out is not None and result is not None:
+                layout = lowered.wires[out].layout
+                bounds_ = channel_bounds(result, layout.sizes, layout)
                 entry["weight_bits"] = known.weight_bits
-                entry["accumulator"] = accumulator_entry(
-                    result, len(layer.weights), layer.accumulator_bits, known
-                )
+                entry["accumulator"] = accumulator_entry(*bounds_, layer.accumulator_bits, known)
         entries.append(entry)
     return entries
 

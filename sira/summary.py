@@ -14,7 +14,7 @@ from sira.bounds import DatatypeBounds, datatype_bounds
 from sira.datatypes import InputSpec, twos_complement_bits
 from sira.interval import Interval
 from sira.ops import Constant, rule_of
-from sira.scaled import ScaledInt
+from sira.scaled import Ints, ScaledInt
 
 Json = dict[str, Any]
 
@@ -58,20 +58,28 @@ def _mac(node: ir.Node, ranges: Ranges, bounds: DatatypeBounds | None) -> Json:
     if bounds is None or x_range is None or out is None or not isinstance(weights, Constant):
         return entry
     shape = g.shape(node.outputs[0])
-    n = shape[-1] if node.op_type in ("MatMul", "Gemm") else shape[1]
+    axis = len(shape) - 1 if node.op_type in ("MatMul", "Gemm") else 1
+    lo, hi = _channel_bounds(out, shape, axis)
     span = _span(x_range)
     window = _span(out).bit_length()
     return entry | {
         "k": bounds.k,
-        "n": n,
+        "n": shape[axis],
         "weight_bits": bounds.weight_bits,
         "input": {
             "lo": int(x_range.lo.min()),
             "hi": int(x_range.hi.max()),
             "bits": span.bit_length(),
         },
-        "accumulator": accumulator_entry(out, n, window, bounds),
+        "accumulator": accumulator_entry(lo, hi, window, bounds),
     }
+
+
+def _channel_bounds(range_: ScaledInt, shape: tuple[int, ...], axis: int) -> tuple[Ints, Ints]:
+    """The least and the largest integer of each channel (C,)."""
+    others = tuple(i for i in range(len(shape)) if i != axis)
+    lo, hi = (np.broadcast_to(q, shape) for q in (range_.lo, range_.hi))
+    return lo.min(axis=others), hi.max(axis=others)
 
 
 def _span(range_: ScaledInt) -> int:
@@ -83,9 +91,10 @@ def _span(range_: ScaledInt) -> int:
     return max(int(b) - int(a) for a, b in zip(lo, hi, strict=True))
 
 
-def accumulator_entry(range_: ScaledInt, n: int, register: int, bounds: DatatypeBounds) -> Json:
-    """Widths of the accumulators of ``n`` channels; ``register`` is the width that is built."""
-    lo, hi = (np.broadcast_to(q.reshape(-1), (n,)).tolist() for q in (range_.lo, range_.hi))
+def accumulator_entry(lowest: Ints, highest: Ints, register: int, bounds: DatatypeBounds) -> Json:
+    """Widths of the accumulators of channels with these bounds (C,); ``register`` is the width
+    that is built."""
+    lo, hi = lowest.tolist(), highest.tolist()
     return {
         "lo": min(lo),
         "hi": max(hi),

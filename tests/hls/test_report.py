@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx_models import Net, integers
 
 from hls.dataflow import Ints, Resources
 from hls.fifo_sizing import size_fifos
@@ -23,6 +25,7 @@ from sira.load import read
 from sira.summary import tensor_entries
 
 MODELS = Path(__file__).parents[1] / "models"
+RNG = np.random.default_rng(4)
 NAMES = ("digits_mlp_w2a2", "digits_mlp_w1a1", "digits_mlp_w4a4")
 
 
@@ -83,6 +86,27 @@ def test_accumulators_against_extremes_of_the_counts(front: Front) -> None:
         assert a["bits"] == max(a["bits_window"])
         assert max(a["bits_window"]) <= max(a["bits_twos_complement"])
         assert max(a["bits_twos_complement"]) <= a["bits_weights_datatype"] <= a["bits_datatype"]
+
+
+@pytest.mark.parametrize("bias", [0, Fraction(7, 4)])
+@pytest.mark.parametrize("zero", [False, True])
+def test_accumulators_of_convolutions(bias: Fraction, zero: bool) -> None:
+    """Bounds of a channel are those of all its positions, as the register holds them."""
+    net = Net((1, 2, 4, 4))
+    kernel = np.zeros((3, 2, 3, 3)) if zero else RNG.integers(-7, 8, (3, 2, 3, 3)) * 0.25
+    net.quant(net.node("Conv", "x", net.quant(kernel, 0.25), pads=[1] * 4), 1.5)
+    front = transform(net.proto(), {"x": integers(-3, 4, 0.5, bias)}, "net")
+    lowered = build_dataflow(front, Options())
+    entries = layer_reports(lowered, front.integer_ranges, front.bounds, {})
+    found = [entry for entry in entries if entry["accumulator"]]
+    (mac,) = (la for la in lowered.dataflow.layers if isinstance(la, MatrixVector))
+    tops = 7 * np.maximum(mac.weights, 0).sum(axis=1) + np.atleast_2d(mac.start).max(axis=0)
+    assert [entry["name"] for entry in found] == [mac.name]
+    (a,) = (entry["accumulator"] for entry in found)
+    assert a["bits"] == mac.accumulator_bits == max(1, *a["bits_window"])
+    spans = [b.bit_length() for b in tops.tolist()]  # of all taps: an upper bound at a border
+    assert all(window <= span for window, span in zip(a["bits_window"], spans, strict=True))
+    assert zero or bias or a["bits_window"] == spans
 
 
 @pytest.mark.parametrize("name, weight_bits, input_bits, signed", [
