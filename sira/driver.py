@@ -168,6 +168,8 @@ def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:
 def _host_quantizer(front: Front, lowered: Lowered) -> dict[str, Any]:
     """The operators between the model's input and the integers that the host sends."""
     nodes = []
+    names = {g.name(v) for node in front.canonical.graph for v in node.outputs}
+    sent = lowered.canonical_name(lowered.input, names)
     for node in front.canonical.graph:
         if not g.dynamic_inputs(node):
             continue
@@ -182,7 +184,7 @@ def _host_quantizer(front: Front, lowered: Lowered) -> dict[str, Any]:
             if isinstance(a.value, int | float | str | bytes)
         }
         nodes.append({"op_type": node.op_type, "attributes": attributes, "constants": constants})
-        if any(v.name == lowered.input for v in node.outputs):
+        if any(v.name == sent for v in node.outputs):
             break
     return {"operators": nodes}
 

@@ -178,7 +178,8 @@ class IntegerGraph:
     def host_input(self, value: ir.Value) -> ir.Value:
         """An input of the integer graph: integers that the host sends."""
         range_ = self.scaled(value)
-        result = self.b.input(g.name(value), g.shape(value))
+        name = f"{g.name(value)}_integers" if value.is_graph_output() else g.name(value)
+        result = self.b.input(name, g.shape(value))
         lo, hi = int(range_.lo.min()), int(range_.hi.max())
         annotate(result, smallest_type(lo, hi))
         result.metadata_props[RANGE] = f"{lo} {hi}"  # the type may hold more

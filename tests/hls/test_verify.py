@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from onnx_models import Net
 from small_net import small_network
 
 from hls import verilator
@@ -61,6 +62,29 @@ def test_an_intact_design_passes(small: Subject, samples: dict[str, Any]) -> Non
     assert verification.float32_agree + verification.float32_ties == 64
     assert verification.tool == "Python"
     assert all(check.compared > 0 for check in verification.checks)
+
+
+def test_operators_that_feed_no_output_are_left_out() -> None:
+    net = small_network()
+    output = net.nodes[-1].output[0]
+    net.quant(output, 0.5)
+    front = transform(net.proto(output), {}, "small")
+    unread = subject(front, build_dataflow(front, Options()))
+    drawn = draw(front.loaded, front.loaded_ranges, 4)
+    assert verify(unread, drawn, rtl=None, hls=None).passed
+
+
+def test_an_output_that_the_host_sends() -> None:
+    """The integers that the host makes of the input may be asked for as an output, too."""
+    net = Net((1, 3, 4, 4))
+    sent = net.quant("x", 0.5)
+    kernel = net.quant(np.arange(-6.0, 6.0).reshape(4, 3, 1, 1), 1.0)
+    last = net.quant(net.node("Conv", sent, kernel), 1.0)
+    front = transform(net.proto(sent, last), {}, "net")
+    both = subject(front, build_dataflow(front, Options()))
+    assert len(both.lowered.outputs) == 2
+    drawn = draw(front.loaded, front.loaded_ranges, 4)
+    assert verify(both, drawn, rtl=None, hls=None).passed
 
 
 @pytest.mark.parametrize("name", [HIDDEN, SCORES])
