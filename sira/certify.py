@@ -19,6 +19,7 @@ from sira.certificate import FORMAT, entry
 from sira.certificate_boxes import Rejected
 from sira.certificate_model import Layer, declared, layers
 from sira.errors import SiraError
+from sira.int64 import plus, times, whole_numbers
 from sira.scaled import Ints, ScaledInt
 
 
@@ -41,7 +42,7 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
         rank = len(g.shape(node.outputs[0]))
         claim["lo"], claim["hi"] = (
             np.broadcast_to(_worst(q, f, axis, rank), (n,)).tolist()
-            for q, f in ((found.lo, np.min), (found.hi, np.max))
+            for q, f in zip(_written(found, layer), (np.min, np.max), strict=True)
         )
         if (claim["lo"], claim["hi"]) != proved:
             raise _not_proved(layer, (claim["lo"], claim["hi"]), proved)
@@ -55,6 +56,14 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
         "inputs": {v.name: list(declared(v)) for v in proto.graph.input},
         "layers": claims,
     }
+
+
+def _written(found: ScaledInt, layer: Layer) -> tuple[Ints, Ints]:
+    """Bounds of what the file computes, which has a common factor of its weights in it."""
+    scale, bias = whole_numbers(found.scale), whole_numbers(found.bias)
+    assert scale is not None and bias is not None, "the model computes integers"
+    lo, hi = (plus(times(q, scale, layer.name), bias, layer.name) for q in (found.lo, found.hi))
+    return lo, hi
 
 
 def _worst(bound: Ints, f: Callable[..., Ints], axis: int, rank: int) -> Ints:

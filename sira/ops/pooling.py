@@ -254,7 +254,7 @@ def _quant_average(node: ir.Node, args: Args) -> list[Arg]:
         return [y]
 
     def shifted(q: Ints) -> Ints:
-        return plus(times(q, scale, where), bias, where) >> shift
+        return np.asarray(plus(times(q, scale, where), bias, where) >> shift)
 
     lo = shifted(y.lo)
     return [ScaledInt.integers(lo, lo if y.hi is y.lo else shifted(y.hi))]

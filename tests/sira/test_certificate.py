@@ -29,6 +29,7 @@ from sira import certify
 from sira.analysis import Ranges
 from sira.certificate import Rejected, check, main
 from sira.datatypes import parse_input
+from sira.driver_front import transform
 from sira.errors import SiraError
 from sira.load import load, prepare
 from sira.scaled import ScaledInt
@@ -142,6 +143,22 @@ def test_a_layer_of_constants_in_front_of_convolutions(first: Any) -> None:
     case = certified(net.model())
     assert check(case.data, case.claims) == 6
     assert case.claims["layers"][1]["lo"] != case.claims["layers"][1]["hi"]
+
+
+def test_weights_that_share_a_factor_once_channels_are_gone() -> None:
+    """Of the columns (3, 1) and (-6, 2) the second rows belong to a channel that is constant."""
+    net = Net((1, 2))
+    hidden = net.node("MatMul", net.quant("x", 1.0, 3), net.quant([[1.0, 1], [-2, 1]], 1.0, 3))
+    hidden = net.quant(net.node("Add", hidden, [[0.0, 1000]]), 2.0, 3)
+    hidden = net.node("MatMul", hidden, net.quant([[3.0, -6], [1, 2]], 1.0, 4))
+    net.quant(hidden, 3.0, 2)
+    front = transform(net.proto(), {})
+    assert front.constant_channels
+    data = ir.to_proto(front.integer).SerializeToString()
+    claims = certify.certificate(front.integer, front.integer_ranges, data)
+    assert check(data, claims) == 3
+    wide = claims["layers"][-1]
+    assert all((hi - lo) % 3 == 0 for lo, hi in zip(wide["lo"], wide["hi"], strict=True))
 
 
 def _rows() -> Case:
