@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from hls import lower_macs as macs
 from hls import lower_ops as ops
+from hls import lower_views as views
 from hls.dataflow import Dataflow, Edge, Layer, Port
 from hls.layers import Fork
 from hls.lowering import AccumulatorBits, Lowering
@@ -31,30 +32,30 @@ Rule = Callable[[Lowering, ir.Node], Wire | None]
 RULES: Mapping[str, Rule] = {
     "Add": ops.add,
     "ArgMax": ops.argmax,
-    "Cast": ops.same,
+    "Cast": views.same,
     "Concat": ops.concat,
     "Conv": macs.conv,
     "ConvTranspose": macs.conv_transpose,
-    "DepthToSpace": ops.depth_to_space,
-    "Flatten": ops.reshape,
-    "Gather": ops.sliced,
+    "DepthToSpace": views.depth_to_space,
+    "Flatten": views.reshape,
+    "Gather": views.sliced,
     "GlobalMaxPool": ops.max_pool,
-    "Identity": ops.same,
+    "Identity": views.same,
     "MatMul": macs.matmul,
     "MaxPool": ops.max_pool,
     "Mul": ops.mul,
     "MultiThreshold": ops.thresholding,
     "Pad": ops.pad,
-    "Reshape": ops.reshape,
-    "Resize": ops.upsample,
-    "Slice": ops.sliced,
-    "SpaceToDepth": ops.space_to_depth,
-    "Split": ops.sliced,
-    "Squeeze": ops.reshape,
+    "Reshape": views.reshape,
+    "Resize": views.upsample,
+    "Slice": views.sliced,
+    "SpaceToDepth": views.space_to_depth,
+    "Split": views.sliced,
+    "Squeeze": views.reshape,
     "Sub": ops.subtract,
-    "Transpose": ops.transpose,
-    "Unsqueeze": ops.reshape,
-    "Upsample": ops.upsample,
+    "Transpose": views.transpose,
+    "Unsqueeze": views.reshape,
+    "Upsample": views.upsample,
 }
 
 _HARDWARE = ("Conv", "ConvTranspose", "MatMul", "MultiThreshold")
@@ -163,7 +164,7 @@ def _channel_axis(value: ir.Value) -> int:
                 case "MatMul":
                     return axes[-1]
                 case "Transpose":
-                    order = ops.permutation_of(node, len(axes))
+                    order = views.permutation_of(node, len(axes))
                     pending.append((node.outputs[0], [axes[i] for i in order]))
                 case "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
                     pass
@@ -178,7 +179,7 @@ def _lowered(build: Lowering, node: ir.Node) -> list[tuple[ir.Value, Wire]]:
     if rule is None:
         return []
     if node.op_type == "Split":
-        return [(v, ops.part_of_split(build, node, i)) for i, v in enumerate(node.outputs)]
+        return [(v, views.part_of_split(build, node, i)) for i, v in enumerate(node.outputs)]
     wire = rule(build, node)
     return [] if wire is None else [(build.results.get(node, node.outputs[0]), wire)]
 

@@ -109,7 +109,8 @@ def _compile_parser() -> argparse.ArgumentParser:
         "--target-cycles",
         type=int,
         metavar="N",
-        help="cycles a frame for layers that --folding does not name (default: 1024)",
+        help="cycles a frame for layers that --folding does not name (default: 1024, or more for a "
+        "network of many products)",
     )
     p.add_argument(
         "--verify",
