@@ -319,8 +319,9 @@ def _merged(build: Lowering, node: ir.Node) -> _Merged:
         if reader.op_type == "Mul" and constant.size == 1:
             factor *= int(constant.reshape(()))
             continue
-        spatial = constant.shape[-(len(g.shape(value)) - 2) :]
-        if reader.op_type == "Add" and any(d != 1 for d in spatial) and constant.ndim > 2:
+        axes = len(g.shape(value)) - 2
+        spatial = constant.shape[-axes:]
+        if reader.op_type == "Add" and any(d != 1 for d in spatial) and constant.ndim > axes:
             build.done.update((node, *passed))
             border = constant.reshape(-1, *spatial)
             return _Merged(factor, _planes(border[None])[0], value)

@@ -275,8 +275,14 @@ def pad(build: Lowering, node: ir.Node) -> Wire:
     assert x is not None
     wire, shape = image(build.wire(x), x, node)
     rank = len(g.shape(x))
-    given = build.integers(node, 1)
-    assert given is not None
+    if "pads" in node.attributes:  # before opset 11
+        given = np.asarray(g.attribute(node, "pads"), np.int64)
+        value: Ints | None = np.asarray([g.attribute(node, "value", 0.0)], np.int64)
+    else:
+        found = build.integers(node, 1)
+        assert found is not None
+        given = found
+        value = ZERO if len(node.inputs) < 3 or node.inputs[2] is None else build.integers(node, 2)
     axes = np.arange(rank)
     if len(node.inputs) > 3 and node.inputs[3] is not None:
         chosen = build.integers(node, 3)
@@ -284,7 +290,6 @@ def pad(build: Lowering, node: ir.Node) -> Wire:
         axes = chosen % rank
     pads = np.zeros((2, rank), np.int64)
     pads[:, axes] = given.reshape(2, -1)
-    value = ZERO if len(node.inputs) < 3 or node.inputs[2] is None else build.integers(node, 2)
     assert value is not None
     fill, rest = np.divmod(value.reshape(1) - wire.offset, wire.factor)
     plain = g.attribute(node, "mode", "constant") in ("constant", b"constant")

@@ -67,7 +67,9 @@ def test_convolutions(name: str, spec: InputSpec) -> None:
     lowered(net, spec)
 
 
-@pytest.mark.parametrize("name", ["padded", "asymmetric", "dilated", "depthwise", "grouped"])
+@pytest.mark.parametrize(
+    "name", ["padded", "asymmetric", "dilated", "depthwise", "grouped", "line"]
+)
 @pytest.mark.parametrize("bias", [Fraction(-7, 3), Fraction(5, 2), Fraction(10)])
 def test_padding_that_is_no_integer_of_the_input(name: str, bias: Fraction) -> None:
     """Start values for each border class: 0 lies between the integers, or beyond them."""
@@ -289,3 +291,17 @@ def test_one_channel_whose_columns_were_channels_is_refused() -> None:
     net.quant(net.node("Conv", image, weights(net, 1, 1, 2, 2)), 1.0)
     with pytest.raises(SiraError, match="what were channels are positions"):
         lowered(net, integers(-3, 4, 0.5, Fraction(7, 4)))
+
+
+def test_pads_that_are_attributes() -> None:
+    net = Net((1, 3, 4, 4), opset=10)
+    x = net.quant(net.node("Conv", "x", weights(net, 3, 3, 1, 1)), 1.0)
+    x = net.node("Pad", x, pads=[0, 0, 1, 1, 0, 0, 1, 0], value=2.0)
+    net.quant(net.node("Conv", x, weights(net, 2, 3, 2, 2)), 1.0)
+    assert kinds(lowered(net, SIGNED)).count(SlidingWindow) == 2
+
+
+def test_transposed_convolution_of_a_line_off_the_lattice() -> None:
+    net = Net((1, 4, 5))
+    net.quant(net.node("ConvTranspose", "x", weights(net, 4, 3, 3), strides=[2]), 2.0)
+    lowered(net, integers(-3, 4, 0.5, Fraction(7, 4)))
