@@ -37,7 +37,14 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
         proved = claim["lo"], claim["hi"]
         node = nodes[layer.tensor]
         found = ranges.scaled(node.outputs[0])
-        assert isinstance(found, ScaledInt)
+        if found is None:
+            raise SiraError(
+                "no certificate can be written",
+                where=f"node {layer.name}",
+                expected="integers in every layer that computes with integers",
+                found=getattr(ranges[node.outputs[0]], "reason", ""),
+                remedy="cut the model in front of it",
+            )
         n, axis = len(layer.weights), -1 if node.op_type == "MatMul" else 1
         rank = len(g.shape(node.outputs[0]))
         claim["lo"], claim["hi"] = (

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
+from sira.exact import Exact
 from sira.int64 import Ints, integer_matmul, plus, whole_numbers
 from sira.interval import Interval
 from sira.ops.base import (
@@ -168,10 +169,13 @@ def _size(node: ir.Node) -> Shape:
 
 def _per_channel(x: Real, conv: Convolution) -> Real | None:
     """``x`` as () or (C,), or None where it differs within a channel."""
+    rank = len(conv.column)
+    if isinstance(x, Exact) and any(d != 1 for d in x.shape[1 - rank :]):
+        first = x.map(lambda a: a[(..., *(slice(1),) * min(a.ndim, rank - 1))])
+        x = first if (x.values == first.values).all() else x
     size = prod(x.shape)
     if size == 1:
         return x.map(lambda a: a.reshape(()))
-    rank = len(conv.column)
     if len(x.shape) >= rank and x.shape[-rank] == size:
         return x.map(lambda a: np.broadcast_to(a, x.shape).reshape(conv.channels))
     return None

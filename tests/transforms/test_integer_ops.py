@@ -13,12 +13,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from certificates import certified
 from numpy.typing import NDArray
 from onnx_models import Net
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
+from stage_checks import check
 
-from sira import golden
+from sira import certificate, golden
 from sira import graph as g
 from sira.analysis import analyze
 from sira.datatypes import InputSpec, parse_datatype, parse_input
@@ -168,6 +170,29 @@ def test_signs_in_front_of_shifted_padding() -> None:
     net.quant(normalized(net, hidden, 2), 0.5, 3)
     samples = np.random.default_rng(5).uniform(-5, 5, (4, 1, 2, 5, 5))
     assert compare(net.model(), None, samples)["MultiThreshold"] == 4
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+@pytest.mark.parametrize("signs", [(1.0, -1, 1), (-1.0, -1, 1)])
+def test_signs_that_differ_within_a_channel(signs: tuple[float, ...], pads: int) -> None:
+    net = Net((1, 2, 3, 3))
+    x = net.node("Mul", net.quant("x", 0.5, 3), np.float32(signs))
+    w = net.quant(np.random.default_rng(0).integers(-3, 4, (2, 2, 2, 2)) * 1.0, 1.0, 3)
+    net.quant(net.node("Conv", x, w, pads=[pads] * 4), 1.0, 4)
+    case = certified(net.model())
+    assert certificate.check(case.data, case.claims) == 2
+    check(net.model(), {}, np.random.default_rng(1).uniform(-2, 2, (6, 1, 2, 3, 3)))
+
+
+@pytest.mark.parametrize("signs", [(1.0, -1, 1), (1.0, 0, -1)])
+def test_signs_that_differ_between_rows(signs: tuple[float, ...]) -> None:
+    net = Net((1, 3, 4))
+    x = net.node("Mul", net.quant("x", 0.5, 3), np.float32(signs).reshape(3, 1))
+    w = net.quant(np.random.default_rng(0).integers(-3, 4, (4, 2)) * 1.0, 1.0, 3)
+    net.quant(net.node("MatMul", x, w), 1.0, 4)
+    case = certified(net.model())
+    assert certificate.check(case.data, case.claims) == 2
+    check(net.model(), {}, np.random.default_rng(1).uniform(-2, 2, (6, 1, 3, 4)))
 
 
 def test_transposed_operand_of_gemm() -> None:
