@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import replace
+from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from sira.driver_options import Backend, Options
 from sira.errors import SiraError
 from sira.load import read
 from sira.samples import read as read_samples
+
+_RECORDED = {"acc_bits", "inputs", "folding", "target_cycles", "backend"}
+"""The options that say how the design is rebuilt."""
 
 
 def reverify(
@@ -143,19 +147,18 @@ def _report(directory: Path) -> dict[str, Any]:
             found=str(error),
             remedy="run sira-compile first",
         ) from error
-    if not isinstance(contents, dict) or not {"model", "options"} <= contents.keys():
+    complete = isinstance(contents, dict) and {"model", "options", "fifos"} <= contents.keys()
+    if not complete or not contents["options"].keys() >= _RECORDED:
         raise SiraError(
             "not a report of sira-compile",
             where=str(path),
-            expected="model, options",
+            expected="model, options, fifos",
             remedy="compile the model again",
         )
     return contents
 
 
 def _spec(recorded: dict[str, Any]) -> InputSpec:
-    from fractions import Fraction
-
     _, spec = parse_input(recorded["datatype"], [])
     return InputSpec(
         spec.datatype,

@@ -130,8 +130,14 @@ def test_no_build_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert line.endswith("run sira-compile first")
 
 
-def test_a_report_of_something_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "report.json").write_text("[]")
+@pytest.mark.parametrize("text", [
+    "[]", '{"model": "m"}', '{"model": "m", "options": {}}',
+    '{"model": "m", "options": {"acc_bits": 8}, "fifos": []}',
+])  # fmt: skip
+def test_a_report_of_something_else(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (folder / "report.json").write_text(text)
     assert error(capsys, folder).startswith(
         f"error: {folder / 'report.json'}: not a report of sira-compile, expected "
     )
