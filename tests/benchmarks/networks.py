@@ -4,6 +4,7 @@ Run ``SIRA_MODELS=folder python tests/benchmarks/networks.py [name ...] [--sampl
 prints Markdown. Without names: the small networks of tests/models, CNV, ResNet-8 and
 super-resolution. MobileNetV1 (``MNv1_w4a4``) takes long and must be named. ``--samples 0`` leaves
 out the co-simulation; ``--synth`` counts resources with Yosys, otherwise they are estimates.
+``--sample`` does neither, but synthesises one layer of each kind, that with the median estimate.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -19,11 +22,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from networks import LARGE, MOBILENET, SMALL, Network
 
 import sira
+from hls.dataflow import Layer
+from hls.synthesis import synthesize_layers
+from sira.driver_front import build_dataflow, transform
 
 HEADER = (
     "model", "layers", "cycles a frame: predicted", "simulated", "to the first output: predicted",
     "simulated", "FIFO bits", "LUT", "FF", "DSP", "BRAM18", "samples", "mismatches", "seconds",
     "images/s in Verilator",
+)  # fmt: skip
+
+SAMPLE_HEADER = (
+    "model", "kind", "layers of it", "layer", "LUT: estimate / count", "FF", "DSP", "BRAM18",
 )  # fmt: skip
 
 
@@ -69,18 +79,43 @@ def row(network: Network, samples: int, synth: bool) -> list[object]:
     ]
 
 
+def sample(network: Network) -> Iterator[list[object]]:
+    """Estimate and count of LUTs, FFs, DSPs and block RAMs for one layer of each kind."""
+    proto = network.proto()
+    options = sira.Options(inputs=network.inputs(proto))
+    dataflow = build_dataflow(transform(proto, options.specs, network.name), options).dataflow
+    kinds: dict[str, list[Layer]] = {}
+    for layer in dataflow.layers:
+        kinds.setdefault(type(layer).__name__, []).append(layer)
+    for kind, layers in kinds.items():
+        layer = sorted(layers, key=lambda la: la.estimate().lut)[len(layers) // 2]
+        estimate = layer.estimate()
+        (found,) = synthesize_layers([layer], options.part)
+        counts = zip(astuple(estimate), astuple(found.resources), strict=True)
+        yield [network.name, kind, len(layers), layer.name, *(f"{e} / {c}" for e, c in counts)]
+
+
+def table(header: Sequence[str], rows: Iterable[list[object]]) -> None:
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for cells in rows:
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--synth", action="store_true")
+    parser.add_argument("--sample", action="store_true")
     arguments = parser.parse_args()
     known = {network.name: network for network in (*SMALL, *LARGE, MOBILENET)}
     names = arguments.names or [n.name for n in (*SMALL, *LARGE) if n.available]
-    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
-    for name in names:
-        cells = row(known[name], arguments.samples, arguments.synth)
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    networks = [known[name] for name in names]
+    if arguments.sample:
+        table(SAMPLE_HEADER, (cells for network in networks for cells in sample(network)))
+    else:
+        rows = (row(network, arguments.samples, arguments.synth) for network in networks)
+        table(HEADER, rows)
 
 
 if __name__ == "__main__":
