@@ -121,7 +121,7 @@ def test_constants_in_front_of_thresholds(case: Case, suffix: str) -> None:
     names = [name for name in arrays if name.endswith(suffix)]
     assert names, "the case is meant to have such constants"
     for name in names:
-        step = {"_sign": 2, "_border": 3, "_multiple": 1}[suffix]  # 5 becomes 6, of the same type
+        step = {"_sign": 2, "_border": 3, "_multiple": -1}[suffix]  # 5 becomes 4, of the same type
         for index in list(np.ndindex(arrays[name].shape))[::29]:
             by = -step * np.sign(arrays[name][index]) if suffix == "_sign" else step
             file = changed(case.file, name, index, by)
