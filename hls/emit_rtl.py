@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hls.dataflow import Dataflow, Instance, Layer, Memory, Port, Stream
+from hls.dataflow import Dataflow, Instance, Layer, Memory, Stream
 
 LIBRARY = Path(__file__).parent / "rtl"
 
@@ -222,7 +222,7 @@ def _top(dataflow: Dataflow, names: Mapping[str, str]) -> str:
     lines += ["module accelerator (", ",\n".join(ports), ");", ""]
     for number, edge in enumerate(dataflow.edges):
         wire, stream = f"edge_{number}", dataflow.stream(edge)
-        lines += [f"  // {_label(edge.source)!a} -> {_label(edge.target)!a}"]
+        lines += [f"  // {str(edge.source)!a} -> {str(edge.target)!a}"]
         lines += _declare(wire, stream)
         if not edge.source.layer:
             lines += _entrance(wire, stream, sinks[edge.source.port])
@@ -278,10 +278,6 @@ def _layer_connections(dataflow: Dataflow, layer: str) -> Iterator[str]:
             assert edge.source.port not in used, f"{edge.source} drives two edges"
             used.add(edge.source.port)
             yield from _connect(edge.source.port, "o", [_Wires(f"edge_{number}")])
-
-
-def _label(port: Port) -> str:
-    return f"{port.layer}.{port.port}" if port.layer else port.port
 
 
 # ---- Wires and instances -----------------------------------------------------------------------
