@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
+from networks import cropped
 from stage_checks import check
 
 from sira import graph as g
@@ -32,20 +31,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def cropped(name: str, size: int) -> onnx.ModelProto:
-    """One of the super-resolution networks of the qonnx package, for smaller images."""
-    folder = resources.files("qonnx.data") / "onnx" / "bsd300x3-espcn" / name
-    proto = onnx.load_from_string((folder / "quant_model.onnx").read_bytes())
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    (image,) = (i for i in proto.graph.input if i.name not in constants)
-    for axis, n in ((2, size), (3, size)):
-        image.type.tensor_type.shape.dim[axis].dim_value = n
-    for output in proto.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    del proto.graph.value_info[:]
-    return proto
 
 
 def all_integer(model: ir.Model, inputs: dict[str, InputSpec]) -> None:
