@@ -16,7 +16,7 @@ from hls.dataflow import Ints
 from hls.layers import Thresholding
 from hls.lower import Lowered
 from sira import graph as g
-from sira.checks import Check, compare
+from sira.verification.check import Check, compare
 from transforms.constant_channels import shift_of
 
 _EVERY_COUNT = 2**10

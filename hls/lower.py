@@ -22,7 +22,7 @@ from hls.layers import Fork
 from hls.lowering import AccumulatorBits, Lowering
 from hls.wires import Layout, Wire
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
 from sira.errors import SiraError
 from transforms.constant_channels import kept_channels, shift_of
 

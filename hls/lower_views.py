@@ -23,10 +23,10 @@ from hls.layers import (
 from hls.lowering import Lowering, by_channel, image, refuse, settled
 from hls.wires import Layout, Shape, Wire
 from sira import graph as g
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import ScaledInt
 from sira.ops import rule_of
 from sira.ops.layout import permutation
-from sira.scaled import ScaledInt
 
 
 def same(build: Lowering, node: ir.Node) -> Wire:

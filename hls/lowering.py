@@ -13,10 +13,10 @@ from hls.dataflow import Edge, Ints, Layer, Port, free_name
 from hls.layers import DepthwiseVector
 from hls.wires import Layout, Shape, Wire
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.scaled import Real, ScaledInt
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import Real, ScaledInt
 
 AccumulatorBits = Callable[[ir.Node, int], int]
 """Register width of a MAC node, given the bits of its widest channel's window."""

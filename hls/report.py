@@ -21,10 +21,10 @@ from hls.verify import Verification
 from hls.vivado import TclCheck
 from hls.wires import Wire
 from sira import graph as g
-from sira.analysis import Ranges
-from sira.bounds import DatatypeBounds
-from sira.scaled import ScaledInt
-from sira.summary import accumulator_entry, numbers_of
+from sira.analysis.datatype_bounds import DatatypeBounds
+from sira.analysis.ranges import Ranges
+from sira.analysis.summary import accumulator_entry, numbers_of
+from sira.numbers.scaled import ScaledInt
 
 Json = dict[str, Any]
 

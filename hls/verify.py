@@ -1,10 +1,10 @@
 """Verification: every integer of the hardware against exact arithmetic, and that against others.
 
-Golden is the original graph in exact real arithmetic (`sira.golden`). The Python execution of the
-dataflow, the Verilog in Verilator and the HLS C++ must equal it; a float64 execution of the
-original file by code that is not ours must equal it too. Both sides of every threshold are compared
-with that as well: those of the integer graph (`transforms.equality`), and each layer's with the
-integer graph's (`hls.against_stage`). There is no tolerance anywhere.
+Golden is the original graph in exact real arithmetic (`sira.verification.golden`). The Python
+execution of the dataflow, the Verilog in Verilator and the HLS C++ must equal it; a float64
+execution of the original file by code that is not ours must equal it too. Both sides of every
+threshold are compared with that as well: those of the integer graph (`transforms.equality`), and
+each layer's with the integer graph's (`hls.against_stage`). There is no tolerance anywhere.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from hls.against_stage import check_layers
 from hls.dataflow import Ints
 from hls.hls_simulation import simulate_hls_ports
 from hls.lower import Lowered
-from sira import golden
 from sira import graph as g
-from sira.against_oracle import check_float32, check_float64, flat, integer_tensors
-from sira.analysis import Ranges
-from sira.checks import Check, compare
-from sira.oracle import Oracle
-from sira.samples import Samples
-from sira.scaled import ScaledInt, Value
+from sira.analysis.ranges import Ranges
+from sira.numbers.scaled import ScaledInt, Value
+from sira.verification import golden
+from sira.verification.check import Check, compare
+from sira.verification.float_execution import check_float32, check_float64, flat, integer_tensors
+from sira.verification.oracle import Oracle
+from sira.verification.samples import Samples
 from transforms.equality import check_steps
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from sira.errors import SiraError
 
 if TYPE_CHECKING:
-    from sira.driver import Result, compile
-    from sira.driver_options import Options
-    from sira.frontdoor import analyze
+    from sira.driver.compile import Result, compile
+    from sira.driver.options import Options
+    from sira.driver.ranges import analyze
 
 _HOMES = {
-    "Options": "sira.driver_options",
-    "Result": "sira.driver",
-    "compile": "sira.driver",
-    "analyze": "sira.frontdoor",
+    "Options": "sira.driver.options",
+    "Result": "sira.driver.compile",
+    "compile": "sira.driver.compile",
+    "analyze": "sira.driver.ranges",
 }
 
 __all__ = ["Options", "Result", "SiraError", "analyze", "compile"]

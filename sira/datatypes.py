@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.scaled import ScaledInt
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import ScaledInt
 
 
 @dataclass(frozen=True)

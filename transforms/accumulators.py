@@ -6,11 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
 from sira.datatypes import smallest_type
-from sira.exact import Exact
 from sira.load import annotation
-from sira.scaled import ScaledInt
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import ScaledInt
 from transforms.builder import annotate
 
 _FLOAT32_INTEGERS = 2**24
@@ -39,7 +39,7 @@ def annotate_accumulators(model: ir.Model, ranges: Ranges) -> ir.Model:
         if node.op_type in _WITH_CONSTANTS:
             _annotate_constants(node)
     if too_wide:
-        result.metadata_props["sira.float32"] = (
+        result.metadata_props["sira.verification.rounding_errors"] = (
             "these tensors reach 2**24, so executors that compute in float32 cannot hold them: "
             + ", ".join(too_wide)
         )

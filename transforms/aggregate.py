@@ -13,11 +13,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
+from sira.analysis.tail import find_tail
+from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
 from sira.ops.qcdq import storage_range
-from sira.scaled import ScaledInt
-from sira.tail import find_tail
 from transforms.builder import float32
 from transforms.integer_graph import IntegerGraph, is_affine
 from transforms.sums import is_plane

@@ -20,13 +20,13 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
+from sira.analysis.tail import Tail, evaluate
 from sira.errors import SiraError
-from sira.exact import Exact, distinct
-from sira.interval import Interval
+from sira.numbers.exact import Exact, distinct
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Arg
-from sira.scaled import Ints, ScaledInt
-from sira.tail import Tail, evaluate
 from transforms.builder import whole
 from transforms.integer_graph import IntegerGraph
 from transforms.staircase import Staircase, Steps, steps_of

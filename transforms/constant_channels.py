@@ -18,8 +18,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
-from sira.analysis import Ranges
-from sira.scaled import Ints
+from sira.analysis.ranges import Ranges
+from sira.numbers.scaled import Ints
 from transforms.builder import annotate, float32, weights_type, whole
 
 _CHANNELS = "sira.channels"

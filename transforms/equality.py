@@ -1,7 +1,7 @@
 """The integer model against the original: equal integers, and equal steps of every threshold.
 
-Both are executed by code that is not ours (`sira.oracle`), in float64, which holds every integer of
-a stage. The original's integers are golden (`sira.golden`).
+Both are executed by code that is not ours (`sira.verification.oracle`), in float64, which holds
+every integer of a stage. The original's integers are golden (`sira.verification.golden`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
-from sira.against_oracle import flat, nearest
-from sira.analysis import Ranges
-from sira.checks import Check, compare
-from sira.exact import Exact
-from sira.oracle import Oracle
-from sira.oracle_steps import integer_start, points_around, steps_between
-from sira.scaled import Ints, ScaledInt, Value
+from sira.analysis.ranges import Ranges
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import Ints, ScaledInt, Value
+from sira.verification.check import Check, compare
+from sira.verification.float_execution import flat, nearest
+from sira.verification.oracle import Oracle
+from sira.verification.oracle_steps import integer_start, points_around, steps_between
 from transforms.constant_channels import kept_channels, shift_of
 
 _PAIRS = 2**18

@@ -14,16 +14,16 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import RANGE, Ranges
+from sira.analysis.ranges import RANGE, Ranges
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
-from sira.exact import Exact, rational_gcd
+from sira.numbers.exact import Exact, rational_gcd
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Constant, rule_of
 from sira.ops.decision import axis_of, decides, scores_of
 from sira.ops.layout import permutation
 from sira.ops.matmul import integer_mac
 from sira.ops.products import IntegerMac
-from sira.scaled import Ints, ScaledInt
 from transforms import integer_ops
 from transforms.builder import Builder, annotate, float32, weights_type, whole
 

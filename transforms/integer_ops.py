@@ -13,11 +13,11 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
-from sira.exact import Exact
+from sira.analysis.ranges import Ranges
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Constant
 from sira.ops.conv import IntegerConv, convolution_of, integer_conv
-from sira.scaled import Ints, ScaledInt
 from transforms.builder import weights_type, whole
 from transforms.lattice import on_lattice, same
 from transforms.pooled_sums import POOLED_SUMS, pooled_sum

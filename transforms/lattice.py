@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.int64 import from_objects
-from sira.scaled import Ints, Real, ScaledInt
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import from_objects
+from sira.numbers.scaled import Ints, Real, ScaledInt
 from transforms.builder import whole
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import Ints, ScaledInt, multiply
 from sira.ops.axes import MAX_MULTIPLE, arrays
 from sira.ops.pool_windows import Windows, windows_of
 from sira.ops.reduce import reduce_axes
-from sira.scaled import Ints, ScaledInt, multiply
 from transforms.builder import whole
 from transforms.lattice import on_lattice
 

@@ -13,10 +13,10 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.int64 import from_objects, whole_numbers
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import from_objects, whole_numbers
+from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
-from sira.scaled import ScaledInt
 from transforms.builder import whole
 from transforms.lattice import on_lattice
 

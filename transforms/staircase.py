@@ -14,11 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
+from sira.analysis.tail import Tail, decide, evaluate
 from sira.errors import SiraError
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import rule_of
-from sira.scaled import Ints, ScaledInt
-from sira.tail import Tail, decide, evaluate
 
 _MAX_ENUMERATED = 2**22
 """Values up to which a tail that is not monotone by its operators is tried out in full."""

@@ -20,14 +20,14 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
+from sira.analysis.tail import Tail, decide, evaluate, find_tail
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Arg, rule_of
 from sira.ops.base import numbers
-from sira.scaled import Ints, ScaledInt
-from sira.tail import Tail, decide, evaluate, find_tail
 from transforms.builder import whole
 from transforms.integer_graph import IntegerGraph
 from transforms.staircase import MAX_LEVELS, Staircase

@@ -7,9 +7,9 @@ from functools import partial
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.analysis import Ranges
+from sira.analysis.ranges import Ranges
+from sira.analysis.tail import Tail, find_tail
 from sira.datatypes import smallest_type
-from sira.tail import Tail, find_tail
 from transforms.border import build_border, has_border
 from transforms.builder import whole
 from transforms.integer_graph import IntegerGraph

@@ -8,9 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.exact import Exact
-from sira.int64 import INT64_MAX
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import INT64_MAX
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, ZERO, Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -25,7 +26,6 @@ from sira.ops.base import (
     rising,
     with_parameters,
 )
-from sira.scaled import ONE, ZERO, Ints, ScaledInt
 
 
 def _zero(x: ScaledInt) -> ScaledInt:

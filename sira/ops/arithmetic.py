@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, Objects
-from sira.int64 import INT64_MAX, Ints, largest, plus, times
+from sira.numbers.exact import Exact, Objects
+from sira.numbers.int64 import INT64_MAX, Ints, largest, plus, times
+from sira.numbers.scaled import ONE, ZERO, ScaledInt, Value, from_zero, multiply
 from sira.ops.axes import MAX_MULTIPLE
 from sira.ops.base import (
     Arg,
@@ -26,7 +27,6 @@ from sira.ops.base import (
     same_shape,
     sides,
 )
-from sira.scaled import ONE, ZERO, ScaledInt, Value, from_zero, multiply
 
 
 def _operands(node: ir.Node, args: Args) -> tuple[Arg, Arg]:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, rational_gcd
-from sira.int64 import INT64_MAX, largest, too_wide
-from sira.interval import Interval
+from sira.numbers.exact import Exact, rational_gcd
+from sira.numbers.int64 import INT64_MAX, largest, too_wide
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt, Value, rebase
 from sira.ops.base import Arg, Constant, Constants, Shape, operand
-from sira.scaled import ScaledInt, Value, rebase
 
 Array = NDArray[Any]
 

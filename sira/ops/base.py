@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.int64 import INT64_MAX
-from sira.interval import Interval
-from sira.scaled import Ints, ScaledInt, Value
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import INT64_MAX
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Ints, ScaledInt, Value
 
 Shape = tuple[int, ...]
 

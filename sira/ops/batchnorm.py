@@ -6,8 +6,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, Ints
 from sira.ops.base import (
     Arg,
     Args,
@@ -18,7 +19,6 @@ from sira.ops.base import (
     register,
     with_channel_parameters,
 )
-from sira.scaled import ONE, Ints
 
 
 def _parameters(node: ir.Node, args: Args) -> tuple[Constant, Constant, Constant, Constant]:

@@ -13,11 +13,11 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Real, ScaledInt, Value, enclose
 from sira.ops.axes import Array, aligned, exactly, negative, spread, whole
 from sira.ops.base import Arg, Args, Constant, Constants, OpRule, Shape, numbers, operand, register
-from sira.scaled import Real, ScaledInt, Value, enclose
 
 ANY_NUMBER = 2**31
 """Of operands that may be computed."""

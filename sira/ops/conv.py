@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.int64 import Ints, integer_matmul, plus, whole_numbers
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import Ints, integer_matmul, plus, whole_numbers
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, ZERO, Real, ScaledInt, Value, divide
 from sira.ops.base import (
     Arg,
     Args,
@@ -47,7 +48,6 @@ from sira.ops.products import (
     sums,
 )
 from sira.ops.windows import Window, convolution_window, transposed_window
-from sira.scaled import ONE, ZERO, Real, ScaledInt, Value, divide
 
 Array = NDArray[Any]
 

@@ -11,10 +11,10 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops.axes import aligned
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, register
-from sira.scaled import Ints, ScaledInt
 
 
 def decides(node: ir.Node) -> bool:

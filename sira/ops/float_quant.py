@@ -16,8 +16,10 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Enclosure, Exact, Undecided
-from sira.interval import Floats
+from sira.numbers.exact import Enclosure, Exact, Undecided
+from sira.numbers.interval import Floats
+from sira.numbers.rounding import RoundingMode, parse_mode, round_exact, round_floats
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -30,8 +32,6 @@ from sira.ops.base import (
     with_parameters,
 )
 from sira.ops.quant import check_positive
-from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
-from sira.scaled import Ints, ScaledInt
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, ZERO, Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -33,7 +34,6 @@ from sira.ops.base import (
     rising,
     same_shape,
 )
-from sira.scaled import ONE, ZERO, Ints, ScaledInt
 
 Numbers = Interval | Exact
 Function = Callable[[ir.Node, Numbers], Numbers]

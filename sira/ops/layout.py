@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, rational_gcd
+from sira.numbers.exact import Exact, rational_gcd
+from sira.numbers.scaled import ScaledInt
 from sira.ops.axes import need, negative
 from sira.ops.base import (
     Arg,
@@ -26,7 +27,6 @@ from sira.ops.base import (
     operand,
     register,
 )
-from sira.scaled import ScaledInt
 
 
 def _identity(node: ir.Node, args: Args) -> list[Arg]:

@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, from_zero, multiply
 from sira.ops.base import (
     Arg,
     Args,
@@ -36,7 +37,6 @@ from sira.ops.products import (
     same_along_sum,
     sums,
 )
-from sira.scaled import ONE, ZERO, Ints, Real, ScaledInt, Value, divide, from_zero, multiply
 
 
 def integer_mac(x: ScaledInt, weights: Constant) -> IntegerMac | str:

@@ -2,7 +2,7 @@
 
 Their range over an interval is that of its ends and, where the interval holds it, of the lowest
 point, whose place and value are stored as pairs of neighbouring float64 numbers around the exact
-ones. Written out as several nodes, the same functions are left to `sira.composite`.
+ones. Written out as several nodes, the same functions are left to `sira.analysis.composite`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mpmath import iv
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Enclosure, Exact
-from sira.interval import Interval
+from sira.numbers.exact import Enclosure, Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, ZERO, Ints, ScaledInt
 from sira.ops.base import Arg, Args, OpRule, curved, first_shape, numbers, operand, register
-from sira.scaled import ONE, ZERO, Ints, ScaledInt
 
 _FAR = -800.0
 """Below, each of the functions lies between its value here and 0."""

@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Floats, Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Floats, Interval
 from sira.ops.base import (
     Arg,
     Args,

@@ -10,12 +10,12 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.int64 import whole_numbers
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import whole_numbers
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ONE, Real, ScaledInt, Value
 from sira.ops.axes import Array, aligned, arrays, moved, need, negative, take, whole
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, operand, real, register
-from sira.scaled import ONE, Real, ScaledInt, Value
 
 Pads = Sequence[tuple[int, int]]
 """Elements before and after each axis; negative where elements are cut off."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
+from sira.numbers.scaled import Ints
 from sira.ops.base import Shape
-from sira.scaled import Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,10 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.int64 import plus, times, whole_numbers
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import plus, times, whole_numbers
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ZERO, Ints, Real, ScaledInt, Value, divide
 from sira.ops.axes import (
     MAX_MULTIPLE,
     Array,
@@ -32,7 +33,6 @@ from sira.ops.axes import (
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
 from sira.ops.pool_windows import Windows, plain_windows, windows_of
 from sira.ops.reduce import picked, summed
-from sira.scaled import ZERO, Ints, Real, ScaledInt, Value, divide
 
 Pooled = dict[int, Windows]
 """The windows along each pooled axis, counted from the end."""

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from sira.exact import Exact, rational_gcd
-from sira.int64 import INT64_MAX, Ints, integer_matmul, largest, plus, times, too_wide
-from sira.interval import Interval
+from sira.numbers.exact import Exact, rational_gcd
+from sira.numbers.int64 import INT64_MAX, Ints, integer_matmul, largest, plus, times, too_wide
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ZERO, Real, ScaledInt, multiply
 from sira.ops.axes import MAX_MULTIPLE
 from sira.ops.base import Constant
-from sira.scaled import ZERO, Real, ScaledInt, multiply
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.rounding import round_floats
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -31,8 +33,6 @@ from sira.ops.base import (
     rising,
 )
 from sira.ops.quant import check_positive, integers
-from sira.rounding import round_floats
-from sira.scaled import Ints, ScaledInt
 
 
 def storage_range(node: ir.Node) -> tuple[int, int]:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Enclosure, Exact
-from sira.int64 import from_objects, plus, whole_numbers
-from sira.interval import Interval
+from sira.numbers.exact import Enclosure, Exact
+from sira.numbers.int64 import from_objects, plus, whole_numbers
+from sira.numbers.interval import Interval
+from sira.numbers.rounding import RoundingMode, parse_mode, round_exact, round_floats
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -28,8 +30,6 @@ from sira.ops.base import (
     rising,
     with_parameters,
 )
-from sira.rounding import RoundingMode, parse_mode, round_exact, round_floats
-from sira.scaled import Ints, ScaledInt
 
 
 def integer_range(signed: bool, narrow: bool, bits: int) -> tuple[int, int]:

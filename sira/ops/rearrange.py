@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops.axes import Array, aligned, arrays, common_lattice, moved, need, negative, take
 from sira.ops.base import (
     Arg,
@@ -29,7 +30,6 @@ from sira.ops.base import (
     register,
 )
 from sira.ops.pad import padded
-from sira.scaled import Ints, ScaledInt
 
 Picks = dict[int, Ints]
 """Which elements to take along each axis, counted from the end."""

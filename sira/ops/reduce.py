@@ -16,8 +16,9 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Real, ScaledInt, Value, divide
 from sira.ops.axes import (
     Array,
     aligned,
@@ -30,7 +31,6 @@ from sira.ops.axes import (
     shape_after,
 )
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
-from sira.scaled import Real, ScaledInt, Value, divide
 
 Reals = TypeVar("Reals", Exact, Interval)
 Extreme = Literal["max", "min"]

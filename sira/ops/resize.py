@@ -20,8 +20,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Ints, ScaledInt, Value, divide
 from sira.ops.axes import (
     MAX_MULTIPLE,
     Array,
@@ -37,7 +38,6 @@ from sira.ops.axes import (
     whole,
 )
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
-from sira.scaled import Ints, ScaledInt, Value, divide
 
 _HALF = Fraction(1, 2)
 

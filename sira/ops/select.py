@@ -15,8 +15,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact, rational_gcd
-from sira.interval import Interval
+from sira.numbers.exact import Exact, rational_gcd
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Ints, ScaledInt, Value, enclose, rebase, where_real
 from sira.ops.axes import MAX_MULTIPLE, Array, check_sum, exactly, whole
 from sira.ops.base import (
     Arg,
@@ -32,7 +33,6 @@ from sira.ops.base import (
     same_shape,
 )
 from sira.ops.concat import ANY_NUMBER
-from sira.scaled import Ints, ScaledInt, Value, enclose, rebase, where_real
 
 Which = Literal["max", "min"]
 

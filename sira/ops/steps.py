@@ -6,9 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
-from sira.exact import Exact
-from sira.int64 import INT64_MAX, largest
-from sira.interval import Interval
+from sira.numbers.exact import Exact
+from sira.numbers.int64 import INT64_MAX, largest
+from sira.numbers.interval import Interval
+from sira.numbers.rounding import RoundingMode, round_floats
+from sira.numbers.scaled import ZERO, Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -22,8 +24,6 @@ from sira.ops.base import (
     sides,
 )
 from sira.ops.quant import integers
-from sira.rounding import RoundingMode, round_floats
-from sira.scaled import ZERO, Ints, ScaledInt
 
 _LARGEST = 2.0**62
 

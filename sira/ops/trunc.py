@@ -16,7 +16,9 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.rounding import parse_mode, round_floats
+from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops.base import (
     Arg,
     Args,
@@ -28,8 +30,6 @@ from sira.ops.base import (
     with_parameters,
 )
 from sira.ops.quant import bit_width, check_positive, integer_range, integers, with_zero_point
-from sira.rounding import parse_mode, round_floats
-from sira.scaled import Ints, ScaledInt
 
 _LARGEST = 2.0**62
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.scaled import Ints
+from sira.numbers.scaled import Ints
 
 Shape = tuple[int, ...]
 

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
+from sira.numbers.scaled import ONE
 from sira.ops.base import (
     RULES,
     Arg,
@@ -24,7 +25,6 @@ from sira.ops.base import (
     numbers,
     register,
 )
-from sira.scaled import ONE
 
 
 def _xnor(node: ir.Node, args: Args) -> list[Arg]:

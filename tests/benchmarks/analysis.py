@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 import sira.load
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import parse_input
 
 PIXELS = "UINT8,scale=1/255"

@@ -20,8 +20,8 @@ from hls.dataflow import Dataflow
 from hls.emit_rtl import emit_rtl
 from hls.fifo_sizing import size_fifos
 from hls.verilator import build
-from sira.driver_front import build_dataflow, transform
-from sira.driver_options import Options
+from sira.driver.front import build_dataflow, transform
+from sira.driver.options import Options
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 

@@ -24,7 +24,7 @@ from networks import LARGE, MOBILENET, SMALL, Network
 import sira
 from hls.dataflow import Layer
 from hls.synthesis import synthesize_layers
-from sira.driver_front import build_dataflow, transform
+from sira.driver.front import build_dataflow, transform
 
 HEADER = (
     "model", "layers", "cycles a frame: predicted", "simulated", "to the first output: predicted",

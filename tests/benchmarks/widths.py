@@ -12,10 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from statistics import mean
 
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
+from sira.analysis.summary import mac_entries
 from sira.datatypes import InputSpec, parse_input
 from sira.load import load
-from sira.summary import mac_entries
 
 _MEAN = ("0.485", "0.456", "0.406")
 _UINT8 = "UINT8,scale=1/255"

@@ -10,12 +10,12 @@ from random_nets import random_case
 from hls.dataflow import Port
 from hls.fold import fold
 from hls.lower import lower
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.load import prepare
-from sira.oracle import Oracle
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
+from sira.verification.oracle import Oracle
 from transforms.canonical import to_canonical
 from transforms.thresholds import to_thresholds
 

@@ -19,10 +19,10 @@ from hls.markdown import markdown
 from hls.report import fifo_reports, layer_reports, tcl_report, totals
 from hls.synthesis import DesignSynthesis, SynthesisResult
 from hls.vivado import TclCheck
-from sira.driver_front import Front, build_dataflow, transform
-from sira.driver_options import Options
+from sira.analysis.summary import tensor_entries
+from sira.driver.front import Front, build_dataflow, transform
+from sira.driver.options import Options
 from sira.load import read
-from sira.summary import tensor_entries
 
 MODELS = Path(__file__).parents[1] / "models"
 RNG = np.random.default_rng(4)

@@ -21,9 +21,9 @@ from hls.emit_hls import emit_hls
 from hls.emit_rtl import emit_rtl
 from hls.layers import MatrixVector, Thresholding
 from hls.verify import Subject, Verification, verify
-from sira.driver_front import build_dataflow, subject, transform
-from sira.driver_options import Options
-from sira.samples import draw
+from sira.driver.front import build_dataflow, subject, transform
+from sira.driver.options import Options
+from sira.verification.samples import draw
 
 HIDDEN, STEPS, SCORES = "MatMul_2", "Quant_4", "MatMul_6"
 THRESHOLDS = f"thresholds of {STEPS} against the integer graph"

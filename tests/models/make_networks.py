@@ -23,7 +23,7 @@ sys.path.insert(0, str(FOLDER.parent / "support"))
 
 from onnx_models import Net  # noqa: E402
 
-from sira.oracle import Oracle  # noqa: E402
+from sira.verification.oracle import Oracle  # noqa: E402
 
 IMAGES = 12
 """For how many images activations are looked at."""

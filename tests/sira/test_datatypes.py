@@ -13,7 +13,7 @@ from qonnx.core.datatype import DataType
 
 from sira.datatypes import parse_datatype, parse_input, smallest_type, twos_complement_bits
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
 
 
 @pytest.mark.parametrize("name", [

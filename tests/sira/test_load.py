@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import QONNX, Net, annotated
 
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.errors import SiraError
 from sira.load import annotation, load, prepare
+from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
-from sira.scaled import ScaledInt
 
 W = np.random.default_rng(0).normal(0, 1, (4, 3)).astype(np.float32)
 

@@ -10,8 +10,8 @@ from networks import CNV, LARGE, MOBILENET, SMALL, Network
 import sira
 from hls.fifo_sizing import size_fifos
 from hls.schedule_simulation import Deadlock, simulate
-from sira.driver_front import build_dataflow, transform
-from sira.driver_options import Options
+from sira.driver.front import build_dataflow, transform
+from sira.driver.options import Options
 
 
 def compiled(network: Network, folder: Path, samples: int) -> sira.Result:

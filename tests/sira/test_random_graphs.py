@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from onnx_models import point
 from random_graphs import Case, random_graph
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
-from sira.exact import Exact
-from sira.interval import Interval
+from sira.analysis.ranges import analyze
 from sira.load import prepare
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops import RULES
-from sira.oracle import Oracle
-from sira.scaled import ScaledInt
+from sira.verification import golden
+from sira.verification.oracle import Oracle
 
 HANDS = 6
 DECK = range(HANDS)

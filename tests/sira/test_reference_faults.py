@@ -18,13 +18,13 @@ from onnx_models import Net, annotated, check, integers
 
 from hls.layers.matrix_vector import MatrixVector
 from hls.lower import lower
-from sira.analysis import Ranges, analyze
+from sira.analysis.ranges import Ranges, analyze
+from sira.analysis.summary import mac_entries
 from sira.datatypes import InputSpec, twos_complement_bits
-from sira.interval import Interval
 from sira.load import prepare
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops import RULES, Constant
-from sira.scaled import ScaledInt
-from sira.summary import mac_entries
 from transforms.canonical import to_canonical
 from transforms.thresholds import to_thresholds
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import Net, integers
 
-from sira import certify
 from sira import graph as g
-from sira.analysis import Ranges, analyze
-from sira.certificate_model import RANGE
+from sira.analysis.ranges import Ranges, analyze
+from sira.certificate import writer as certify
+from sira.certificate.model import RANGE
 from sira.datatypes import InputSpec
 from transforms import annotate_accumulators, to_canonical, to_thresholds
 

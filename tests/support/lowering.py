@@ -6,12 +6,12 @@ import numpy as np
 from onnx_models import Net, annotated
 
 from hls.lower import Lowered, lower
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
 from sira.load import prepare
-from sira.scaled import Ints, ScaledInt
+from sira.numbers.scaled import Ints, ScaledInt
+from sira.verification import golden
 from transforms.canonical import to_canonical
 from transforms.constant_channels import remove_constant_channels
 from transforms.thresholds import to_thresholds

@@ -12,14 +12,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import Ranges, analyze
+from sira.analysis.ranges import Ranges, analyze
 from sira.datatypes import InputSpec, IntegerType
-from sira.interval import Interval
 from sira.load import prepare
-from sira.oracle import Oracle
-from sira.scaled import ScaledInt, Value
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt, Value
+from sira.verification import golden
+from sira.verification.oracle import Oracle
 
 QONNX = "qonnx.custom_op.general"
 CUSTOM = (

@@ -14,15 +14,15 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_models import Net, point
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import Ranges, analyze
+from sira.analysis.ranges import Ranges, analyze
 from sira.datatypes import InputSpec
-from sira.exact import Exact
-from sira.interval import Interval
 from sira.load import prepare
-from sira.oracle_ops import OPERATORS
-from sira.scaled import ScaledInt
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
+from sira.verification.oracle_ops import OPERATORS
 
 Array = NDArray[Any]
 Oracle = Callable[[Array], Array]

@@ -11,8 +11,8 @@ import mpmath
 import numpy as np
 import onnx_ir as ir
 
-from sira.exact import Enclosure, Exact
-from sira.interval import Interval
+from sira.numbers.exact import Enclosure, Exact
+from sira.numbers.interval import Interval
 from sira.ops import Arg, Constant, rule_of
 
 BITS = 300

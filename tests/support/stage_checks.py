@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
-from sira.scaled import ScaledInt, Value
+from sira.numbers.scaled import ScaledInt, Value
+from sira.verification import golden
 from transforms import aggregate, annotate_accumulators, to_canonical, to_thresholds
 
 _QUANTIZERS = ("Quant", "BipolarQuant", "MultiThreshold", "QuantizeLinear")

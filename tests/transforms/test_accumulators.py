@@ -8,8 +8,8 @@ from onnx_models import Net, integers
 from qonnx.core.modelwrapper import ModelWrapper
 from residual_net import residual_network
 
-from sira.driver_front import transform
-from sira.oracle import Oracle
+from sira.driver.front import transform
+from sira.verification.oracle import Oracle
 
 
 def test_every_integer_is_annotated_with_a_type_that_holds_it() -> None:
@@ -43,6 +43,6 @@ def test_a_file_says_what_float32_cannot_hold() -> None:
     net = Net((1, 4))
     net.node("MatMul", "x", net.quant(np.array([[100.0], [99], [98], [97]]), 1.0, 8), output="y")
     front = transform(net.proto(), {"x": integers(0, 2**20)})
-    text = front.integer.metadata_props["sira.float32"]
+    text = front.integer.metadata_props["sira.verification.rounding_errors"]
     assert "reach 2**24" in text and "y_integers" in text
-    assert "sira.float32" not in front.thresholds.metadata_props
+    assert "sira.verification.rounding_errors" not in front.thresholds.metadata_props

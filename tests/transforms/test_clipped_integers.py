@@ -15,9 +15,9 @@ from certificates import certified
 from onnx_models import Net
 from stage_checks import check
 
-from sira import certificate
-from sira.analysis import analyze
-from sira.scaled import ScaledInt
+from sira.analysis.ranges import analyze
+from sira.certificate import checker as certificate
+from sira.numbers.scaled import ScaledInt
 from transforms import aggregate, to_canonical, to_thresholds
 
 

@@ -24,12 +24,12 @@ from qonnx.core.onnx_exec import execute_onnx
 import sira
 from hls.verify import Verification, verify
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
-from sira.driver_front import build_dataflow, subject, transform
-from sira.driver_options import Options
+from sira.driver.front import build_dataflow, subject, transform
+from sira.driver.options import Options
 from sira.load import prepare
-from sira.samples import draw
+from sira.verification.samples import draw
 from transforms import (
     remove_constant_channels,
     removed_channels,

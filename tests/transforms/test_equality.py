@@ -15,13 +15,13 @@ from onnx import numpy_helper
 from onnx_models import Net, integers, point
 from residual_net import residual_network
 
-from sira import golden
 from sira import graph as g
-from sira.checks import Check
 from sira.datatypes import InputSpec
-from sira.driver_front import Front, transform
-from sira.oracle import Oracle
-from sira.scaled import Value
+from sira.driver.front import Front, transform
+from sira.numbers.scaled import Value
+from sira.verification import golden
+from sira.verification.check import Check
+from sira.verification.oracle import Oracle
 from transforms.equality import check_integers, check_steps
 
 

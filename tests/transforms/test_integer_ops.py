@@ -20,13 +20,14 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from stage_checks import check
 
-from sira import certificate, golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
+from sira.certificate import checker as certificate
 from sira.datatypes import InputSpec, parse_datatype, parse_input
 from sira.errors import SiraError
 from sira.load import load
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
 from transforms import aggregate, annotate_accumulators, to_canonical, to_thresholds
 
 PIXELS = parse_input("UINT8,scale=1/255", [])[1]

@@ -10,9 +10,9 @@ import pytest
 from onnx_models import Net, integers
 
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.errors import SiraError
-from sira.exact import Exact
+from sira.numbers.exact import Exact
 from transforms.integer_graph import IntegerGraph
 from transforms.lattice import on_lattice
 

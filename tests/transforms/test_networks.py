@@ -13,7 +13,7 @@ from networks import cropped
 from stage_checks import check
 
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec, parse_input
 from sira.load import prepare, read
 from transforms import annotate_accumulators, remove_constant_channels, to_canonical, to_thresholds

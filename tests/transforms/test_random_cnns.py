@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from random_cnns import Cnn, cnns
 from stage_checks import execute, integers
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.load import prepare
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
 from transforms import (
     annotate_accumulators,
     remove_constant_channels,

@@ -18,9 +18,9 @@ from certificates import certified
 from onnx_models import Net
 from stage_checks import check
 
-from sira import certificate
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
+from sira.certificate import checker as certificate
 from sira.errors import SiraError
 from transforms import to_canonical, to_thresholds
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from onnx_models import Net, integers, point
 
-from sira import golden
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
+from sira.analysis.tail import find_tail
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
-from sira.tail import find_tail
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
 from transforms.staircase import staircase
 
 Build = Callable[[Net], str]

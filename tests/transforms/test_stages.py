@@ -15,12 +15,12 @@ import pytest
 from random_nets import random_case
 from stage_checks import check, stages
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import Ranges, analyze
+from sira.analysis.ranges import Ranges, analyze
 from sira.datatypes import parse_input
 from sira.load import load, prepare
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
 from transforms import to_canonical, to_thresholds
 
 BUNDLED = Path(__file__).parents[1] / "models"

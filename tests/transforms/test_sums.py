@@ -15,7 +15,7 @@ from onnx_models import Net, integers
 from stage_checks import execute
 
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
 from sira.errors import SiraError
 from sira.ops import Constant

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from onnx_models import Net, annotated, integers
 from qonnx.custom_op.general.multithreshold import multithreshold
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
 from sira.errors import SiraError
 from sira.load import prepare
-from sira.oracle import Oracle
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
+from sira.verification.oracle import Oracle
 from transforms.canonical import to_canonical
 from transforms.thresholds import to_thresholds
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx_models import Net, check, integers, run
 
-from sira.interval import Interval
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops.base import numbers
-from sira.scaled import ScaledInt
 
 RANGES = [(-7, 9), (0, 9), (2, 9), (-7, 0), (-7, -2)]
 SLOPES = np.array([0.5, 0.0, 1.0, -0.25], np.float32)

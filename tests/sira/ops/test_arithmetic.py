@@ -10,8 +10,8 @@ import pytest
 from onnx_models import Net, check, integers, run
 
 from sira.errors import SiraError
-from sira.interval import Interval
-from sira.scaled import ScaledInt
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 
 INPUT = integers(-3, 9, 0.5, 0.25)
 CHANNELS = np.array([2.0, -1.5, 0.0, 0.25], np.float32)

@@ -9,9 +9,9 @@ import pytest
 from onnx_models import Net, check, integers, run
 
 from sira.errors import SiraError
-from sira.exact import Exact
-from sira.interval import Interval
-from sira.scaled import ScaledInt
+from sira.numbers.exact import Exact
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 
 INPUT = integers(-9, 9, 0.5)
 GAMMA = np.array([1.0, -0.5, 0.0, 4.0], np.float32)

@@ -9,7 +9,7 @@ from onnx_models import Net, integers
 from op_checks import check, ranges_of, some
 
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
 
 
 def _branches(shape, factors, axis, offsets=None):

@@ -16,9 +16,9 @@ from onnx_models import Net, annotated, check, fractions, integers, run
 from sira import graph as g
 from sira.datatypes import InputSpec, IntegerType
 from sira.errors import SiraError
-from sira.interval import Interval
 from sira.load import prepare
-from sira.scaled import ScaledInt
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 
 INPUT = integers(-3, 9, 0.5)
 RNG = np.random.default_rng(0)
@@ -254,9 +254,9 @@ def test_float_weights_enclose_execution() -> None:
 
 def enclosed(net: Net, spec: InputSpec = INPUT) -> None:
     """Values on data are tight enclosures of the float64 result, and inside the range."""
-    from sira import golden
-    from sira.analysis import analyze
-    from sira.oracle import Oracle
+    from sira.analysis.ranges import analyze
+    from sira.verification import golden
+    from sira.verification.oracle import Oracle
 
     proto = annotated(net.proto())
     model = prepare(proto)

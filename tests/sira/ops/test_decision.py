@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx_models import Net, annotated, integers, point
 
-from sira import golden
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.errors import SiraError
-from sira.interval import Interval
 from sira.load import prepare
-from sira.oracle import Oracle
-from sira.scaled import ScaledInt
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
+from sira.verification.oracle import Oracle
 
 SCALES = np.array([1.0, -0.5, 0.0, 2.0], np.float32)
 BIASES = np.array([0.0, 1.0, 3.0, -2.0], np.float32)

@@ -12,10 +12,10 @@ from qonnx.custom_op.general.floatquant import float_quant
 from qonnx.custom_op.general.xnorpopcount import xnorpopcountmatmul
 
 from sira.errors import SiraError
-from sira.exact import Exact, Undecided
-from sira.interval import Interval
+from sira.numbers.exact import Exact, Undecided
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops import Arg, Constant, rule_of
-from sira.scaled import ScaledInt
 
 FORMATS = [(4, 3, 7), (5, 2, 15), (2, 1, 1), (3, 2, 3), (4, 0, 7)]
 MODES = ["ROUND", "CEIL", "FLOOR"]

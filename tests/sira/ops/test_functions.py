@@ -28,10 +28,10 @@ from scalar_rules import (
 )
 
 from sira.errors import SiraError
-from sira.exact import Exact, Undecided, precision
-from sira.interval import Interval
+from sira.numbers.exact import Exact, Undecided, precision
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant, rule_of
-from sira.scaled import ScaledInt
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from onnx_models import Net, integers, point
 
-from sira import golden
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
+from sira.analysis.tail import find_tail
 from sira.load import prepare
-from sira.oracle import Oracle
-from sira.scaled import ScaledInt
-from sira.tail import find_tail
+from sira.numbers.scaled import ScaledInt
+from sira.verification import golden
+from sira.verification.oracle import Oracle
 from transforms.thresholds import staircase
 
 CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, int]]] = [

@@ -11,10 +11,10 @@ import pytest
 from onnx_models import Net, annotated, check, integers, run
 
 from sira import graph as g
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.errors import SiraError
 from sira.load import prepare
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
 
 INPUT = integers(-3, 9, 0.5, 0.25)
 COLUMNS = np.array([1.0, -2.0, 0.0, 4.0], np.float32)  # a scale, sign and bias for each channel

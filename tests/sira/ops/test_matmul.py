@@ -10,9 +10,9 @@ import pytest
 from onnx_models import Net, annotated, check, fractions, integers, run
 
 from sira.errors import SiraError
-from sira.interval import Interval
 from sira.load import prepare
-from sira.scaled import ScaledInt
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 
 INPUT = integers(-3, 9, 0.5, 0.25)
 RNG = np.random.default_rng(0)

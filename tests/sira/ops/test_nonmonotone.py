@@ -27,11 +27,11 @@ from scalar_rules import (
 )
 
 from sira.errors import SiraError
-from sira.exact import precision
-from sira.interval import Interval
+from sira.numbers.exact import precision
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops import nonmonotone, rule_of
 from sira.ops.nonmonotone import Valley
-from sira.scaled import ScaledInt
 
 Function = Callable[[Any], Any]
 

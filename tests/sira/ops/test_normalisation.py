@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sira.errors import SiraError
-from sira.interval import Interval
+from sira.numbers.interval import Interval
 from sira.ops import Arg, Constant, rule_of
 
 ATTRIBUTES = {int: ir.AttributeType.INT, float: ir.AttributeType.FLOAT}

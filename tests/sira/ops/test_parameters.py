@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx_models import Net, annotated, integers
 
-from sira.analysis import analyze
+from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec, IntegerType
 from sira.errors import SiraError
 from sira.load import prepare

@@ -10,7 +10,7 @@ from op_checks import check, declared, every, ranges_of, some
 
 from sira.datatypes import InputSpec, IntegerType
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
 
 
 def _runtime(net):

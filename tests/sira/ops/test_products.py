@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx_models import Net, integers, run
 
-from sira.interval import Interval
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 from sira.ops.products import real_sums
-from sira.scaled import ScaledInt
 
 Ints = NDArray[np.int64]
 SPEC = integers(-3, 5, 1, 2)

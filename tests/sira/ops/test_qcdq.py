@@ -11,8 +11,8 @@ import pytest
 from onnx_models import Net, check, fractions, integers, real, run
 
 from sira.errors import SiraError
+from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
-from sira.scaled import ScaledInt
 
 INPUT = integers(-1000, 1000, 0.25)
 SCALES = np.array([0.25, 0.5, 1.0, 4.0], np.float32)

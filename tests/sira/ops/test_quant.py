@@ -13,9 +13,9 @@ from qonnx.custom_op.general.multithreshold import multithreshold
 from qonnx.custom_op.general.quant import quant
 
 from sira.errors import SiraError
+from sira.numbers.rounding import RoundingMode
+from sira.numbers.scaled import ScaledInt
 from sira.ops.quant import quantize_float32
-from sira.rounding import RoundingMode
-from sira.scaled import ScaledInt
 
 MODES = ("ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
 INPUT = integers(-40, 40, 0.25)

@@ -9,7 +9,7 @@ from op_checks import check, ranges_of, some
 
 from sira.datatypes import InputSpec, IntegerType
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
 
 SHAPE = (1, 4, 4, 6)
 PER_CHANNEL = InputSpec(

@@ -9,7 +9,7 @@ from op_checks import check, every, ranges_of, some
 
 from sira.datatypes import InputSpec, IntegerType
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
 
 OPS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
 

@@ -9,7 +9,7 @@ from op_checks import check, declared, ranges_of, some
 
 from sira.datatypes import InputSpec, IntegerType
 from sira.errors import SiraError
-from sira.scaled import ScaledInt
+from sira.numbers.scaled import ScaledInt
 
 SHAPE = (1, 2, 3, 4)
 COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]

@@ -6,8 +6,8 @@ from onnx_models import Net, integers
 from op_checks import check, every, ranges_of, some
 
 from sira.errors import SiraError
-from sira.interval import Interval
-from sira.scaled import ScaledInt
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 
 SHAPE = (1, 3, 2)
 

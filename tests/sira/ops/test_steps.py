@@ -3,10 +3,10 @@ import pytest
 from onnx_models import Net, integers
 from op_checks import check, ranges_of
 
-from sira.analysis import analyze
-from sira.interval import Interval
+from sira.analysis.ranges import analyze
 from sira.load import prepare
-from sira.scaled import ScaledInt
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import ScaledInt
 
 OPS = ["Abs", "Sign", "Floor", "Ceil", "Round"]
 

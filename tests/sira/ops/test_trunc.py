@@ -9,8 +9,8 @@ from onnx_models import Net, integers
 from op_checks import check, ranges_of
 
 from sira.errors import SiraError
+from sira.numbers.scaled import ScaledInt
 from sira.ops.trunc import nearest_power_of_two
-from sira.scaled import ScaledInt
 
 MODES = ["FLOOR", "ROUND", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN", "HALF_EVEN"]
 

@@ -1,0 +1,7 @@
+"""``python -m sira`` is ``sira-compile``."""
+
+import sys
+
+from sira.driver.cli import main
+
+sys.exit(main())

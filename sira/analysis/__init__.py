@@ -1,0 +1,1 @@
+"""Scaled-integer range analysis, and what is read off its result."""

@@ -1,0 +1,154 @@
+"""What range analysis found, as JSON: tensors, and layers with their accumulators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sira import graph as g
+from sira.analysis.datatype_bounds import DatatypeBounds, datatype_bounds
+from sira.analysis.ranges import Ranges
+from sira.datatypes import InputSpec, twos_complement_bits
+from sira.numbers.interval import Interval
+from sira.numbers.scaled import Ints, ScaledInt
+from sira.ops import Constant, rule_of
+
+Json = dict[str, Any]
+
+
+def mac_entries(model: ir.Model, ranges: Ranges, spec: InputSpec | None) -> list[Json]:
+    """One entry a layer that multiplies and accumulates, without anything about hardware.
+
+    Registers are as wide as the widest channel's window; a layer without integers has no
+    accumulator.
+    """
+    quantized = [n for n in model.graph if rule_of(n).kind == "mac" and _is_integer(n, ranges)]
+    bounds = datatype_bounds(quantized, ranges, spec)
+    entries = []
+    for node in model.graph:
+        if rule_of(node).kind == "mac":
+            entries.append(_mac(node, ranges, bounds.get(g.label(node))))
+    return entries
+
+
+def _is_integer(node: ir.Node, ranges: Ranges) -> bool:
+    return ranges.scaled(node.outputs[0]) is not None
+
+
+def _mac(node: ir.Node, ranges: Ranges, bounds: DatatypeBounds | None) -> Json:
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None
+    entry: Json = {
+        "name": g.label(node),
+        "kind": node.op_type,
+        "k": None,
+        "n": None,
+        "weight_bits": None,
+        "input": None,
+        "accumulator": None,
+        "folding": {"pe": None, "simd": None},
+        "cycles": None,
+        "resources": None,
+    }
+    x_range, out = ranges.scaled(x), ranges.scaled(node.outputs[0])
+    weights = ranges[w]
+    if bounds is None or x_range is None or out is None or not isinstance(weights, Constant):
+        return entry
+    shape = g.shape(node.outputs[0])
+    axis = len(shape) - 1 if node.op_type in ("MatMul", "Gemm") else 1
+    lo, hi = _channel_bounds(out, shape, axis)
+    span = _span(x_range)
+    window = _span(out).bit_length()
+    return entry | {
+        "k": bounds.k,
+        "n": shape[axis],
+        "weight_bits": bounds.weight_bits,
+        "input": {
+            "lo": int(x_range.lo.min()),
+            "hi": int(x_range.hi.max()),
+            "bits": span.bit_length(),
+        },
+        "accumulator": accumulator_entry(lo, hi, window, bounds),
+    }
+
+
+def _channel_bounds(range_: ScaledInt, shape: tuple[int, ...], axis: int) -> tuple[Ints, Ints]:
+    """The least and the largest integer of each channel (C,)."""
+    others = tuple(i for i in range(len(shape)) if i != axis)
+    lo, hi = (np.broadcast_to(q, shape) for q in (range_.lo, range_.hi))
+    return lo.min(axis=others), hi.max(axis=others)
+
+
+def _span(range_: ScaledInt) -> int:
+    """The largest ``hi - lo``, which may need 64 bits."""
+    ends = np.broadcast_arrays(range_.lo, range_.hi)
+    if max(-int(ends[0].min()), int(ends[1].max())) < 2**62:
+        return int((ends[1] - ends[0]).max())
+    lo, hi = (end.reshape(-1).tolist() for end in ends)
+    return max(int(b) - int(a) for a, b in zip(lo, hi, strict=True))
+
+
+def accumulator_entry(lowest: Ints, highest: Ints, register: int, bounds: DatatypeBounds) -> Json:
+    """Widths of the accumulators of channels with these bounds (C,); ``register`` is the width
+    that is built."""
+    lo, hi = lowest.tolist(), highest.tolist()
+    return {
+        "lo": min(lo),
+        "hi": max(hi),
+        "bits": register,
+        "offset": lo,
+        "bits_window": [(b - a).bit_length() for a, b in zip(lo, hi, strict=True)],
+        "bits_twos_complement": [twos_complement_bits(a, b) for a, b in zip(lo, hi, strict=True)],
+        "bits_datatype": bounds.bits_datatype,
+        "bits_weights_datatype": bounds.bits_weights_datatype,
+    }
+
+
+def tensor_entries(model: ir.Model, ranges: Ranges) -> list[Json]:
+    """One entry a computed tensor: its integers with scale and bias, or why it has none."""
+    values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
+    return [
+        _tensor(value, ranges)
+        for value in values
+        if g.name(value) in ranges.values and not g.is_constant(value)
+    ]
+
+
+def _tensor(value: ir.Value, ranges: Ranges) -> Json:
+    range_ = ranges[value]
+    entry: Json = {"name": g.name(value), "shape": list(g.shape(value))}
+    match range_:
+        case ScaledInt():
+            lo, hi = int(range_.lo.min()), int(range_.hi.max())
+            span = _span(range_)
+            entry |= {
+                "integer": True,
+                "lo": lo,
+                "hi": hi,
+                "bits": span.bit_length(),
+                "scale": numbers_of(range_.scale_float),
+                "bias": numbers_of(range_.bias_float),
+            }
+        case Interval():
+            entry |= {
+                "integer": False,
+                "lo": _finite(float(range_.lo.min())),
+                "hi": _finite(float(range_.hi.max())),
+                "bits": None,
+                "scale": None,
+                "bias": None,
+                "reason": range_.reason,
+            }
+    return entry
+
+
+def _finite(x: float) -> float | None:
+    return x if np.isfinite(x) else None
+
+
+def numbers_of(x: NDArray[np.float64]) -> float | list[float]:
+    """For JSON: one number, or a list of them."""
+    return float(x.reshape(-1)[0]) if x.size == 1 else [float(v) for v in x.reshape(-1)]

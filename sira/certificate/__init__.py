@@ -1,0 +1,1 @@
+"""Certificates of accumulator ranges: the independent checker, and the writer of claims."""

@@ -1,0 +1,1 @@
+"""The commands from front to back: the only room that imports all others."""

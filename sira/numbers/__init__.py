@@ -1,0 +1,1 @@
+"""Exact numbers, intervals and scaled integers. Nothing here knows of a graph."""
