@@ -19,8 +19,8 @@ from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
 from sira.ops.qcdq import storage_range
 from transforms.builder import float32
-from transforms.integer_graph import IntegerGraph, is_affine
-from transforms.sums import is_plane
+from transforms.integer.graph import IntegerGraph, is_affine
+from transforms.steps.plane import is_plane
 
 _DOUBLE = ir.DataType.DOUBLE
 

@@ -10,11 +10,11 @@ from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.analysis.tail import Tail, find_tail
 from sira.datatypes import smallest_type
-from transforms.border import build_border, has_border
 from transforms.builder import whole
-from transforms.integer_graph import IntegerGraph
-from transforms.staircase import staircase
-from transforms.sums import Plane, build_plane, is_plane
+from transforms.integer.graph import IntegerGraph
+from transforms.steps.border import build_border, has_border
+from transforms.steps.plane import Plane, build_plane, is_plane
+from transforms.steps.staircase import staircase
 
 
 def to_thresholds(model: ir.Model, ranges: Ranges) -> ir.Model:

@@ -15,7 +15,7 @@ from sira.analysis.tail import find_tail
 from sira.errors import SiraError
 from sira.numbers.scaled import ScaledInt
 from sira.verification import golden
-from transforms.staircase import staircase
+from transforms.steps.staircase import staircase
 
 Build = Callable[[Net], str]
 

@@ -28,8 +28,8 @@ from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Arg
 from transforms.builder import whole
-from transforms.integer_graph import IntegerGraph
-from transforms.staircase import Staircase, Steps, steps_of
+from transforms.integer.graph import IntegerGraph
+from transforms.steps.staircase import Staircase, Steps, steps_of
 
 _NONE = 2**40
 """In place of a constraint that there is not; beyond all sums."""

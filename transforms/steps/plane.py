@@ -29,8 +29,8 @@ from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Arg, rule_of
 from sira.ops.base import numbers
 from transforms.builder import whole
-from transforms.integer_graph import IntegerGraph
-from transforms.staircase import MAX_LEVELS, Staircase
+from transforms.integer.graph import IntegerGraph
+from transforms.steps.staircase import MAX_LEVELS, Staircase
 
 _MAX_PAIRS = 2**22
 """Pairs of integers, of all channels together, that are tried."""

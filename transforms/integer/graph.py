@@ -24,8 +24,8 @@ from sira.ops.decision import axis_of, decides, scores_of
 from sira.ops.layout import permutation
 from sira.ops.matmul import integer_mac
 from sira.ops.products import IntegerMac
-from transforms import integer_ops
 from transforms.builder import Builder, annotate, float32, weights_type, whole
+from transforms.integer import combining as integer_ops
 
 _MAX_MULTIPLE = 2**12
 """Scales of scores must be integer multiples up to this of a common one."""

@@ -15,7 +15,7 @@ from sira.numbers.scaled import Ints, Real, ScaledInt
 from transforms.builder import whole
 
 if TYPE_CHECKING:
-    from transforms.integer_graph import IntegerGraph
+    from transforms.integer.graph import IntegerGraph
 
 
 def on_lattice(graph: IntegerGraph, value: ir.Value, scale: Real, bias: Real) -> ir.Value:

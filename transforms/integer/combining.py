@@ -19,12 +19,12 @@ from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Constant
 from sira.ops.conv import IntegerConv, convolution_of, integer_conv
 from transforms.builder import weights_type, whole
-from transforms.lattice import on_lattice, same
-from transforms.pooled_sums import POOLED_SUMS, pooled_sum
-from transforms.selection import SELECTING, selected
+from transforms.integer.lattice import on_lattice, same
+from transforms.integer.pooled_sums import POOLED_SUMS, pooled_sum
+from transforms.integer.selection import SELECTING, selected
 
 if TYPE_CHECKING:
-    from transforms.integer_graph import IntegerGraph
+    from transforms.integer.graph import IntegerGraph
 
 _CLIPPING = frozenset(("Relu", "Clip", "Max", "Min"))
 

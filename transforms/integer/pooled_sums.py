@@ -21,10 +21,10 @@ from sira.ops.axes import MAX_MULTIPLE, arrays
 from sira.ops.pool_windows import Windows, windows_of
 from sira.ops.reduce import reduce_axes
 from transforms.builder import whole
-from transforms.lattice import on_lattice
+from transforms.integer.lattice import on_lattice
 
 if TYPE_CHECKING:
-    from transforms.integer_graph import IntegerGraph
+    from transforms.integer.graph import IntegerGraph
 
 POOLED_SUMS = frozenset(
     ("AveragePool", "GlobalAveragePool", "QuantAvgPool2d", "ReduceSum", "ReduceMean")

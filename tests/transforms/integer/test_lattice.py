@@ -13,8 +13,8 @@ from sira import graph as g
 from sira.analysis.ranges import analyze
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
-from transforms.integer_graph import IntegerGraph
-from transforms.lattice import on_lattice
+from transforms.integer.graph import IntegerGraph
+from transforms.integer.lattice import on_lattice
 
 
 def _moved(scale: Fraction, bias: Fraction) -> list[tuple[str, float]]:

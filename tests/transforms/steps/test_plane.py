@@ -20,7 +20,7 @@ from sira.datatypes import InputSpec
 from sira.errors import SiraError
 from sira.ops import Constant
 from transforms import to_canonical, to_thresholds
-from transforms.sums import _simplest
+from transforms.steps.plane import _simplest
 
 Pairs = NDArray[np.int64]
 

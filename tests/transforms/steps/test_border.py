@@ -11,7 +11,7 @@ from lowering import lowered
 from onnx_models import Net, integers
 
 from sira.errors import SiraError
-from transforms.border import _offsets, _thresholds
+from transforms.steps.border import _offsets, _thresholds
 
 RNG = np.random.default_rng(3)
 OFF_LATTICE = integers(-3, 4, 0.5, Fraction(7, 4))

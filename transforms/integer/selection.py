@@ -18,10 +18,10 @@ from sira.numbers.int64 import from_objects, whole_numbers
 from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
 from transforms.builder import whole
-from transforms.lattice import on_lattice
+from transforms.integer.lattice import on_lattice
 
 if TYPE_CHECKING:
-    from transforms.integer_graph import IntegerGraph
+    from transforms.integer.graph import IntegerGraph
 
 SELECTING = {"MaxPool", "GlobalMaxPool", "Concat", "Slice", "Split", "Gather", "Expand", "Tile"}
 SELECTING |= {"Pad", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample"}

@@ -1,0 +1,1 @@
+"""Staircases: where a function of integers and its quantizer step."""
