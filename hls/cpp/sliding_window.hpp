@@ -29,7 +29,7 @@ void sliding_window(hls::stream<ap_uint<Lanes * Bits> > &in,
   const int kTapPixels = kTapRows * Columns + kTapColumns;
   const int kWindowRows = (Rows + PadTop + PadBottom - kTapRows - 1) / StrideRows + 1;
   const int kWindowColumns = (Columns + PadLeft + PadRight - kTapColumns - 1) / StrideColumns + 1;
-  // Windows that free pixels when they end: see hls/layers/window_plan.py.
+  // Windows that free pixels when they end: see hls/layers/parts/window_plan.py.
   const int kFirstRow = PadTop / StrideRows, kFirstColumn = PadLeft / StrideColumns;
   const int kLaterRows = larger(0, kWindowRows - kFirstRow);
   const int kFreeingRows =

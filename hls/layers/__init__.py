@@ -8,8 +8,8 @@ from hls.layers.elementwise import Elementwise
 from hls.layers.fork import Fork
 from hls.layers.global_pooling import GlobalPooling
 from hls.layers.matrix_vector import MatrixVector
+from hls.layers.parts.products import Product
 from hls.layers.pooling import Pooling
-from hls.layers.products import Product
 from hls.layers.slice import Slice
 from hls.layers.sliding_window import SlidingWindow
 from hls.layers.spread import Spread

@@ -9,8 +9,8 @@ from math import gcd
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.cpp_constants import sized
-from hls.layers.memories import check_folding, frozen, pack_words
+from hls.layers.parts.cpp_constants import sized
+from hls.layers.parts.memories import check_folding, frozen, pack_words
 from hls.schedule import Phase, Process, Schedule
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.memories import check_folding, ram_cost
+from hls.layers.parts.memories import check_folding, ram_cost
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.cpp_constants import packed_words
-from hls.layers.memories import check_folding, frozen, pack_words, rom_cost
-from hls.layers.products import (
+from hls.layers.parts.cpp_constants import packed_words
+from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
+from hls.layers.parts.products import (
     Product,
     choose_product,
     code_bits,
@@ -18,7 +18,7 @@ from hls.layers.products import (
     product_rows,
     weight_codes,
 )
-from hls.layers.start_values import StartValues, check_start, start_values
+from hls.layers.parts.start_values import StartValues, check_start, start_values
 from hls.schedule import Phase, Process, Schedule
 
 

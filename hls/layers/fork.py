@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.memories import check_folding
+from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 

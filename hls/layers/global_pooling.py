@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.memories import check_folding, ram_cost
+from hls.layers.parts.memories import check_folding, ram_cost
 from hls.schedule import Phase, Process, Schedule
 
 

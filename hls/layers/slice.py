@@ -9,8 +9,8 @@ from math import gcd
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.memories import check_folding
-from hls.layers.phases import periodic_phases
+from hls.layers.parts.memories import check_folding
+from hls.layers.parts.phases import periodic_phases
 from hls.schedule import Process, Schedule
 
 Triple = tuple[int, int, int]

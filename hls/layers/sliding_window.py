@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.line_buffer import line_buffer_cost, writing
-from hls.layers.memories import check_folding
-from hls.layers.window_plan import WindowPlan, window_plan
+from hls.layers.parts.line_buffer import line_buffer_cost, writing
+from hls.layers.parts.memories import check_folding
+from hls.layers.parts.window_plan import WindowPlan, window_plan
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 

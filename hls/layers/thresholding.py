@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hls.dataflow import Instance, Ints, Kernel, Memory, Resources, Stream
-from hls.layers.cpp_constants import by_lane, sized
-from hls.layers.memories import check_folding, frozen, pack_words, rom_cost
+from hls.layers.parts.cpp_constants import by_lane, sized
+from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
 from hls.schedule import Phase, Process, Schedule
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.line_buffer import line_buffer_cost, writing
-from hls.layers.memories import check_folding
+from hls.layers.parts.line_buffer import line_buffer_cost, writing
+from hls.layers.parts.memories import check_folding
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from hls import report as reports
-from hls.emit_hls import emit_hls
-from hls.emit_rtl import emit_rtl
-from hls.fifo_sizing import size_fifos
-from hls.lower import Lowered
-from hls.markdown import markdown
-from hls.synthesis import synthesize_design
-from hls.verify import Verification, verify
-from hls.vivado import check_tcl, emit_vivado
-from hls.vivado import scripts as vivado_scripts
+from hls.emit.cpp import emit_hls
+from hls.emit.rtl import emit_rtl
+from hls.emit.vivado import check_tcl, emit_vivado
+from hls.emit.vivado import scripts as vivado_scripts
+from hls.fifos.sizing import size_fifos
+from hls.implement.yosys import synthesize_design
+from hls.lower.lower import Lowered
+from hls.report import data as reports
+from hls.report.markdown import markdown
+from hls.verify.hardware import Verification, verify
 from sira import graph as g
 from sira.analysis.summary import tensor_entries
 from sira.driver.build_folder import build_folder, write_json

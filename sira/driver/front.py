@@ -16,8 +16,8 @@ import onnx_ir as ir
 
 import transforms
 from hls.fold import fold
-from hls.lower import Lowered, lower
-from hls.verify import Subject
+from hls.lower.lower import Lowered, lower
+from hls.verify.hardware import Subject
 from sira import graph as g
 from sira.analysis.datatype_bounds import DatatypeBounds, datatype_bounds
 from sira.analysis.ranges import Ranges, analyze

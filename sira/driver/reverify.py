@@ -12,9 +12,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from hls.dataflow import Dataflow
-from hls.emit_hls import emit_hls
-from hls.emit_rtl import emit_rtl
-from hls.verify import Verification, verify
+from hls.emit.cpp import emit_hls
+from hls.emit.rtl import emit_rtl
+from hls.verify.hardware import Verification, verify
 from sira import graph as g
 from sira.datatypes import InputSpec, parse_input
 from sira.driver.front import Progress, build_dataflow, subject, transform

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from hls.dataflow import Dataflow
-from hls.emit_rtl import emit_rtl
-from hls.fifo_sizing import size_fifos
-from hls.verilator import build
+from hls.emit.rtl import emit_rtl
+from hls.fifos.sizing import size_fifos
+from hls.simulate.verilator import build
 from sira.driver.front import build_dataflow, transform
 from sira.driver.options import Options
 

@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from hls.dataflow import Layer
+from hls.implement.yosys import SynthesisResult, synthesize_layers, tool_version
 from hls.layers import (
     ArgMax,
     Concat,
@@ -36,7 +37,6 @@ from hls.layers import (
     Upsample,
     WidthConverter,
 )
-from hls.synthesis import SynthesisResult, synthesize_layers, tool_version
 
 PART = "xczu7ev-ffvc1156-2-e"
 

@@ -23,7 +23,7 @@ from networks import LARGE, MOBILENET, SMALL, Network
 
 import sira
 from hls.dataflow import Layer
-from hls.synthesis import synthesize_layers
+from hls.implement.yosys import synthesize_layers
 from sira.driver.front import build_dataflow, transform
 
 HEADER = (

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hls.dataflow import Layer
+from hls.implement.yosys import SynthesisResult, synthesize_layers, tool_version
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.thresholding import Thresholding
-from hls.synthesis import SynthesisResult, synthesize_layers, tool_version
 
 XC7, XCUP = "xc7z020clg400-1", "xczu7ev-ffvc1156-2-e"
 COLUMNS = ("design", "by", "cycles", "LUT", "FF", "LUTRAM", "CARRY4", "DSP", "BRAM", "logic depth")

@@ -9,7 +9,7 @@ from random_nets import random_case
 
 from hls.dataflow import Port
 from hls.fold import fold
-from hls.lower import lower
+from hls.lower.lower import lower
 from sira import graph as g
 from sira.analysis.ranges import analyze
 from sira.load import prepare

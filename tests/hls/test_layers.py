@@ -5,7 +5,7 @@ import pytest
 
 from hls.dataflow import Stream
 from hls.layers import ArgMax, MatrixVector, Product, Thresholding, WidthConverter
-from hls.layers.memories import pack_words
+from hls.layers.parts.memories import pack_words
 from sira.errors import SiraError
 
 

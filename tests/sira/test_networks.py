@@ -8,8 +8,8 @@ import pytest
 from networks import CNV, LARGE, MOBILENET, SMALL, Network
 
 import sira
-from hls.fifo_sizing import size_fifos
-from hls.schedule_simulation import Deadlock, simulate
+from hls.fifos.simulation import Deadlock, simulate
+from hls.fifos.sizing import size_fifos
 from sira.driver.front import build_dataflow, transform
 from sira.driver.options import Options
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx_models import Net, annotated, check, integers
 
 from hls.layers.matrix_vector import MatrixVector
-from hls.lower import lower
+from hls.lower.lower import lower
 from sira.analysis.ranges import Ranges, analyze
 from sira.analysis.summary import mac_entries
 from sira.datatypes import InputSpec, twos_complement_bits

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
-from hls.emit_hls import emit_hls
-from hls.emit_rtl import emit_rtl
-from hls.hls_simulation import simulate_hls_ports
-from hls.schedule_simulation import simulate
-from hls.verilator import build, lint
+from hls.emit.cpp import emit_hls
+from hls.emit.rtl import emit_rtl
+from hls.fifos.simulation import simulate
+from hls.simulate.cpp import simulate_hls_ports
+from hls.simulate.verilator import build, lint
 
 Reference = Callable[..., tuple[Ints, ...]]
 """A layer and one array (frames, elements) for each of its inputs, to one for each output."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx_models import Net, annotated
 
-from hls.lower import Lowered, lower
+from hls.lower.lower import Lowered, lower
 from sira import graph as g
 from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec

@@ -22,7 +22,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
 import sira
-from hls.verify import Verification, verify
+from hls.verify.hardware import Verification, verify
 from sira import graph as g
 from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec

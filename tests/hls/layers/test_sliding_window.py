@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from layer_checks import check_hls, check_rtl, independent, random_inputs, vectors
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port, Stream
-from hls.emit_rtl import emit_rtl
+from hls.emit.rtl import emit_rtl
+from hls.fifos.simulation import Deadlock, simulate
 from hls.layers import SlidingWindow
 from hls.schedule import Schedule
-from hls.schedule_simulation import Deadlock, simulate
-from hls.verilator import build
+from hls.simulate.verilator import build
 from sira.errors import SiraError
 
 

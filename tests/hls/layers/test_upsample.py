@@ -11,11 +11,11 @@ import pytest
 from layer_checks import check_hls, check_rtl, independent, vectors
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port, Stream
-from hls.emit_rtl import emit_rtl
+from hls.emit.rtl import emit_rtl
+from hls.fifos.simulation import Deadlock, simulate
 from hls.layers import Upsample
 from hls.schedule import Schedule
-from hls.schedule_simulation import Deadlock, simulate
-from hls.verilator import build
+from hls.simulate.verilator import build
 from sira.errors import SiraError
 
 LAYERS = [

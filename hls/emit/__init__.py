@@ -1,0 +1,1 @@
+"""Files of the accelerator: SystemVerilog, HLS C++, scripts for Vivado."""

@@ -1,0 +1,1 @@
+"""FIFO depths and cycles, from a simulation of the layers' schedules."""

@@ -1,0 +1,1 @@
+"""What several layers share: memories, products, start values, windows."""

@@ -1,0 +1,1 @@
+"""What a compilation found, as JSON and as Markdown."""

@@ -1,0 +1,1 @@
+"""Running what was emitted: SystemVerilog in Verilator, HLS C++ under g++."""

@@ -1,0 +1,1 @@
+"""Every integer of the hardware against exact arithmetic."""

@@ -1,0 +1,85 @@
+"""What FIFOs are said to cost, against synthesis, and the depths that cost nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from hls.dataflow import Dataflow, Edge, Instance, Ints, Port, Resources, Stream
+from hls.fifos.cost import fifo_bits, fifo_estimate, fifo_resources, rounded_depth
+from hls.implement.yosys import synthesize_layer
+from hls.layers import WidthConverter
+
+PART = "xczu3eg-sbva484-1-e"
+
+
+@dataclass(frozen=True)
+class Fifo:
+    """A FIFO as a layer of its own."""
+
+    name: str
+    stream: Stream
+    depth: int
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        return {"in": self.stream}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        return {"out": self.stream}
+
+    @property
+    def cycles(self) -> int:
+        return self.stream.beats
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        return inputs
+
+    def instance(self) -> Instance:
+        return Instance("stream_fifo", {"Width": self.stream.width, "Depth": self.depth})
+
+    def estimate(self) -> Resources:
+        return fifo_resources(self.stream.width, self.depth)
+
+
+@pytest.mark.parametrize(
+    "depth", [2, 33, *(pytest.param(d, marks=pytest.mark.slow) for d in (3, 65, 257))]
+)
+def test_estimates_are_the_counts_of_synthesis(depth: int) -> None:
+    fifo = Fifo("fifo", Stream(8, 8, 1), depth)
+    assert synthesize_layer(fifo, PART).resources == fifo.estimate()
+
+
+@pytest.mark.slow
+def test_large_ones_are_block_ram() -> None:
+    fifo = Fifo("fifo", Stream(36, 36, 1), 513)
+    measured, estimate = synthesize_layer(fifo, PART).resources, fifo.estimate()
+    assert (measured.bram18, measured.ff) == (estimate.bram18, estimate.ff) == (1, 29)
+
+
+def test_sums_over_the_edges() -> None:
+    converter = WidthConverter("w", 12, 6, 2, 3)
+    edges = (
+        Edge(Port("", "x"), Port("w", "in"), 2),
+        Edge(Port("w", "out"), Port("", "y"), 33),
+    )
+    dataflow = Dataflow("one", (converter,), edges)
+    assert fifo_bits(dataflow) == 2 * 18 + 33 * 6
+    assert fifo_estimate(dataflow) == fifo_resources(18, 2) + fifo_resources(6, 33)
+
+
+@pytest.mark.parametrize(
+    ("beats", "depth"),
+    [(0, 2), (2, 2), (3, 3), (4, 5), (5, 5), (6, 9), (17, 17), (18, 33), (65, 65), (66, 129)],
+)
+def test_rounded_depth(beats: int, depth: int) -> None:
+    assert rounded_depth(beats) == depth
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 40])
+def test_a_rounded_depth_takes_no_more_than_the_depth_itself(width: int) -> None:
+    for depth in range(2, 400):
+        assert fifo_resources(width, rounded_depth(depth)) == fifo_resources(width, depth)
