@@ -185,7 +185,7 @@ def metadata(
 ) -> Json:
     """What the host has to know: how to make input integers, and what the output integers mean."""
     (source,) = model.graph.inputs
-    first = _named(model, lowered.input)
+    first = _named(model, lowered.origins[lowered.input])
     in_range = ranges.scaled(first)
     assert in_range is not None
     dataflow = lowered.dataflow
@@ -205,7 +205,7 @@ def metadata(
                 "name": port,
                 "tensor": tensor,
                 **_port(lowered.wires[tensor], dataflow.outputs[port]),
-                **_reals(ranges, _named(model, tensor)),
+                **_reals(ranges, _named(model, lowered.origins[tensor])),
                 "meaning": "q = count_factor * count + count_offset, real = scale * q + bias",
             }
             for port, tensor in lowered.outputs.items()
@@ -235,15 +235,9 @@ def _reals(ranges: Ranges, value: ir.Value) -> Json:
     }
 
 
-def _names(model: ir.Model) -> set[str]:
-    inputs = {g.name(v) for v in model.graph.inputs}
-    return inputs | {g.name(v) for node in model.graph for v in node.outputs}
-
-
 def _named(model: ir.Model, tensor: str) -> ir.Value:
-    name = Lowered.canonical_name(tensor, _names(model))
     values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
-    return next(v for v in values if v.name == name)
+    return next(v for v in values if v.name == tensor)
 
 
 def _ints(q: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int | list[int]:
