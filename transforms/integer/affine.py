@@ -7,13 +7,7 @@ import onnx_ir as ir
 from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.numbers.scaled import same
-
-_AFFINE = {"Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear"}
-_AFFINE |= {"Relu", "LeakyRelu", "PRelu"}
-"""Operators that only change scale and bias where they keep integers; the last three do so where
-their operand does not change its sign, and a Relu may also clip the integers."""
-
-_CLIPPING = frozenset(("Relu", "Clip", "Max", "Min"))
+from sira.ops import rule_of
 
 
 def is_affine(ranges: Ranges, node: ir.Node) -> bool:
@@ -21,7 +15,7 @@ def is_affine(ranges: Ranges, node: ir.Node) -> bool:
     operands = g.dynamic_inputs(node)
     if len(set(operands)) != 1 or ranges.scaled(operands[0]) is None:
         return False
-    if node.op_type not in _AFFINE or ranges.scaled(node.outputs[0]) is None:
+    if not rule_of(node).affine or ranges.scaled(node.outputs[0]) is None:
         return ranges[operands[0]] is ranges[node.outputs[0]]
     square = node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
     return not square and not clips(ranges, node)
@@ -30,7 +24,7 @@ def is_affine(ranges: Ranges, node: ir.Node) -> bool:
 def clips(ranges: Ranges, node: ir.Node) -> bool:
     """Whether the node cuts off integers of its operand and changes nothing else."""
     inputs = g.dynamic_inputs(node)
-    if node.op_type not in _CLIPPING or len(inputs) != 1:
+    if not rule_of(node).clips or len(inputs) != 1:
         return False
     before, after = ranges.scaled(inputs[0]), ranges.scaled(node.outputs[0])
     if before is None or after is None or before is after:
