@@ -13,6 +13,7 @@ from sira.datatypes import smallest_type
 from sira.ops.quant import threshold_layout
 from transforms.builder import whole
 from transforms.integer.graph import IntegerGraph
+from transforms.integer.rules import RULES
 from transforms.steps.border import build_border, has_border
 from transforms.steps.plane import Plane, build_plane, is_plane
 from transforms.steps.staircase import staircase
@@ -20,7 +21,7 @@ from transforms.steps.staircase import staircase
 
 def to_thresholds(model: ir.Model, ranges: Ranges) -> ir.Model:
     """Rebuild a canonical ``model`` from integer accumulators and MultiThreshold nodes."""
-    return IntegerGraph(model, ranges, partial(_multithreshold, {})).finish()
+    return IntegerGraph(model, ranges, RULES, partial(_multithreshold, {})).finish()
 
 
 def _multithreshold(planes: dict[ir.Value, Plane], graph: IntegerGraph, sink: ir.Value) -> ir.Value:
