@@ -17,7 +17,7 @@ import onnx_ir as ir
 from hls.dataflow import Dataflow, Edge, Layer, Port
 from hls.layers import Fork
 from hls.lower import elementwise as ops
-from hls.lower import macs, views
+from hls.lower import macs, thresholds, views, windows
 from hls.lower.build import AccumulatorBits, Lowering
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
@@ -30,7 +30,7 @@ Rule = Callable[[Lowering, ir.Node], Wire | None]
 
 RULES: Mapping[str, Rule] = {
     "Add": ops.add,
-    "ArgMax": ops.argmax,
+    "ArgMax": thresholds.argmax,
     "Cast": views.same,
     "Concat": ops.concat,
     "Conv": macs.conv,
@@ -38,13 +38,13 @@ RULES: Mapping[str, Rule] = {
     "DepthToSpace": views.depth_to_space,
     "Flatten": views.reshape,
     "Gather": views.sliced,
-    "GlobalMaxPool": ops.max_pool,
+    "GlobalMaxPool": windows.max_pool,
     "Identity": views.same,
     "MatMul": macs.matmul,
-    "MaxPool": ops.max_pool,
+    "MaxPool": windows.max_pool,
     "Mul": ops.mul,
-    "MultiThreshold": ops.thresholding,
-    "Pad": ops.pad,
+    "MultiThreshold": thresholds.thresholding,
+    "Pad": windows.pad,
     "Reshape": views.reshape,
     "Resize": views.upsample,
     "Slice": views.sliced,
