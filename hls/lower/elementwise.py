@@ -11,6 +11,7 @@ import onnx_ir as ir
 from hls.dataflow import Ints
 from hls.layers import Concat, Elementwise
 from hls.lower.build import ONE, Lowering, by_channel, narrowed, refuse, settled
+from hls.lower.rules import rule
 from hls.lower.views import in_own_shape
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
@@ -18,6 +19,7 @@ from sira import graph as g
 # ---- Constants -----------------------------------------------------------------------------------
 
 
+@rule("Mul", absorbed=True)
 def mul(build: Lowering, node: ir.Node) -> Wire | None:
     """A product with integer constants, which only changes the factor, or of two tensors."""
     if len(g.dynamic_inputs(node)) == 2:
@@ -31,6 +33,7 @@ def mul(build: Lowering, node: ir.Node) -> Wire | None:
     return replace(wire, factor=wire.factor * constant, offset=wire.offset * constant)
 
 
+@rule("Add", absorbed=True)
 def add(build: Lowering, node: ir.Node) -> Wire | None:
     """A sum with integer constants, which only changes the offset, or of two tensors."""
     if len(g.dynamic_inputs(node)) == 2:
@@ -39,6 +42,7 @@ def add(build: Lowering, node: ir.Node) -> Wire | None:
     return found and replace(found[0], offset=found[0].offset + found[1])
 
 
+@rule("Sub", absorbed=True)
 def subtract(build: Lowering, node: ir.Node) -> Wire | None:
     if len(g.dynamic_inputs(node)) == 2:
         return _sum(build, node, -1)
@@ -128,6 +132,7 @@ def _elementwise(
     return Wire(port, bits, layout, lo, ONE)
 
 
+@rule("Concat")
 def concat(build: Lowering, node: ir.Node) -> Wire:
     """Channels beside each other; other axes cannot be concatenated in a stream."""
     shape = g.shape(node.outputs[0])

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from hls.dataflow import Ints
 from hls.layers import DepthwiseVector, MatrixVector, Spread
 from hls.lower.build import ONE, Lowering, by_channel, image, refuse
+from hls.lower.rules import rule
 from hls.lower.windows import (
     Geometry,
     Pair,
@@ -32,6 +33,7 @@ from sira.ops.conv import window_of
 from sira.ops.windows import transposed_window
 
 
+@rule("MatMul", to_host=False)
 def matmul(build: Lowering, node: ir.Node) -> Wire:
     """A computed tensor times a constant matrix."""
     wire, matrix = build.wire(node.inputs[0]), build.integers(node, 1)
@@ -69,7 +71,7 @@ def matmul(build: Lowering, node: ir.Node) -> Wire:
         weights=weights,
         start=offset @ matrix[places] - lo,
         input_bits=wire.bits,
-        accumulator_bits=_accumulator_bits(build, node, lo, hi),
+        accumulator_bits=build.accumulator_width(node, lo, hi),
         pe=1,
         simd=1,
         vectors=wire.layout.elements // k,
@@ -79,7 +81,8 @@ def matmul(build: Lowering, node: ir.Node) -> Wire:
     return result.reshaped(g.shape(node.outputs[0]))
 
 
-def conv(build: Lowering, node: ir.Node) -> Wire:
+@rule("Conv", to_host=False)
+def conv(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
     """A convolution, depthwise and grouped ones included; a pooled sum where all weights are 1."""
     x, w = node.inputs[:2]
     assert x is not None and w is not None
@@ -92,7 +95,8 @@ def conv(build: Lowering, node: ir.Node) -> Wire:
     return _convolution(build, node, wire, shape, _planes(weights), found)
 
 
-def conv_transpose(build: Lowering, node: ir.Node) -> Wire:
+@rule("ConvTranspose", to_host=False)
+def conv_transpose(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
     """The convolution of the input spread out by zeros, with the kernel turned around."""
     x = node.inputs[0]
     assert x is not None
@@ -141,7 +145,7 @@ def _convolution(
     shape: tuple[int, int, int],
     weights: Ints,
     window: Geometry,
-) -> Wire:
+) -> dict[ir.Value, Wire]:
     """``weights`` (M, C / groups, kh, kw) over an image (height, width, C)."""
     name, channels = g.label(node), shape[2]
     outputs, groups = len(weights), channels // weights.shape[1]
@@ -152,7 +156,7 @@ def _convolution(
     layout = Layout.channels_at(g.shape(merged.result), 1)
     ones = depthwise and bool((weights == 1).all())
     if ones and merged.plain and fill is not None:
-        return pooled_sum(build, name, wire, shape, window, layout, fill)
+        return {merged.result: pooled_sum(build, name, wire, shape, window, layout, fill)}
     taps = weights * merged.factor
     own = np.arange(channels).reshape(groups, -1).repeat(outputs // groups, axis=0)  # (M, C / g)
     scaled = taps * factor[own][:, :, None, None]
@@ -165,7 +169,7 @@ def _convolution(
     start = start + merged.border
     lo, hi = build.bounds(merged.result, layout)
     starts, row_classes, column_classes = _classes(start - lo[:, None, None], window.outputs)
-    bits = _accumulator_bits(build, node, lo, hi)
+    bits = build.accumulator_width(node, lo, hi)
     vectors = window.outputs[0] * window.outputs[1]
     port = stream_of_windows(
         build, name, wire, shape, window, fill or 0, channels if depthwise else groups
@@ -180,8 +184,7 @@ def _convolution(
             name, scaled.transpose(0, 2, 3, 1).reshape(outputs, -1), starts, wire.bits, bits, 1, 1,
             vectors, groups=groups, row_classes=row_classes, column_classes=column_classes,
         )  # fmt: skip
-    build.results[node] = merged.result
-    return Wire(build.chain(unit, port), bits, layout, lo, ONE)
+    return {merged.result: Wire(build.chain(unit, port), bits, layout, lo, ONE)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,11 +239,6 @@ def _classes(start: Ints, outputs: Pair) -> tuple[Ints, tuple[int, ...], tuple[i
     if len(chosen) == 1:
         return chosen[0], (), ()
     return chosen, row_classes, column_classes
-
-
-def _accumulator_bits(build: Lowering, node: ir.Node, lo: Ints, hi: Ints) -> int:
-    window = max(int(span).bit_length() for span in (hi - lo).tolist())
-    return max(build.accumulator_bits(node, window), 1)
 
 
 def _planes(a: Ints) -> Ints:

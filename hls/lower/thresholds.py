@@ -7,11 +7,13 @@ import onnx_ir as ir
 
 from hls.layers import ArgMax, Thresholding
 from hls.lower.build import ONE, ZERO, Lowering, by_channel, refuse
+from hls.lower.rules import rule
 from hls.lower.views import in_own_shape
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
 
 
+@rule("MultiThreshold", to_host=False)
 def thresholding(build: Lowering, node: ir.Node) -> Wire:
     """A staircase: counts are compared with thresholds in counts, falling where a factor is < 0."""
     shape, steps = g.shape(node.outputs[0]), build.integers(node, 1)
@@ -54,6 +56,7 @@ def thresholding(build: Lowering, node: ir.Node) -> Wire:
     return Wire(build.chain(layer, wire.port), layer.output_bits, wire.layout, base * ONE, ONE)
 
 
+@rule("ArgMax")
 def argmax(build: Lowering, node: ir.Node) -> Wire | None:
     """The index of the largest; None where there are several decisions in a frame."""
     wire = in_own_shape(build, node, 0)

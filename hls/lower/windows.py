@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hls.dataflow import Ints, Port
 from hls.layers import GlobalPooling, Pooling, Slice, SlidingWindow
 from hls.lower.build import ZERO, Lowering, image, refuse
+from hls.lower.rules import rule
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
 from sira.ops.pool_windows import windows_of
@@ -134,6 +135,7 @@ def pooled_sum(
     return Wire(build.chain(pool, port), bits, layout, wire.offset * window.taps, wire.factor)
 
 
+@rule("MaxPool", "GlobalMaxPool")
 def max_pool(build: Lowering, node: ir.Node) -> Wire:
     """The largest of each window: the largest count, as factors are positive. Pads with 0."""
     x = node.inputs[0]
@@ -168,6 +170,7 @@ def max_pool(build: Lowering, node: ir.Node) -> Wire:
     return replace(wire, port=port, layout=layout)
 
 
+@rule("Pad")
 def pad(build: Lowering, node: ir.Node) -> Wire:
     """A constant around an image: windows of one element that hang over."""
     x = node.inputs[0]
