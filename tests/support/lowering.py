@@ -30,7 +30,7 @@ def lowered(
     integer = to_thresholds(canonical, analyze(canonical, inputs))
     if shrink:
         integer = remove_constant_channels(integer, analyze(integer))
-    result = lower(integer, analyze(integer), "test", lambda node, bits: bits)
+    result = lower(integer, analyze(integer), "test")
     ranges, source = analyze(model, inputs), model.graph.inputs[0]
     static, shape = ranges.scaled(source), (samples, *g.shape(source))
     generator = np.random.default_rng(0)
