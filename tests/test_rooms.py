@@ -35,7 +35,7 @@ ROOMS = (
         "transforms.constant_channels",
         "transforms.thresholds",
     ),
-    ("transforms.equality",),
+    ("transforms.specification",),
     ("transforms.stages",),
     ("transforms.__init__", "hls.__init__"),
     ("hls.schedule",),
@@ -109,9 +109,6 @@ def circles(modules: list[str]) -> list[list[str]]:
     return [sorted(group) for group in groups if len(group) > 1 or (group[0], group[0]) in edges]
 
 
-OPEN = pytest.mark.xfail(strict=True, reason="transforms.integer.graph knows the rules that use it")
-
-
 def test_the_rules_see_what_is_there() -> None:
     assert {"sira.numbers.interval", "transforms.thresholds", "hls.lower.lower"} <= FILES.keys()
     assert "sira.numbers.interval" in imported("sira.numbers.exact")
@@ -133,14 +130,7 @@ def test_a_circle_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(circles(list(edges))) == [["a", "b", "c"], ["e"]]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=OPEN if name == "transforms.integer" else ())
-        for row in ROOMS
-        for name in row
-    ],
-)
+@pytest.mark.parametrize("name", [name for row in ROOMS for name in row])
 def test_no_circle_inside_of_a_room(name: str) -> None:
     """Nor is there one through several rooms, as a room imports only those below."""
     assert not circles([module for module in FILES if room(module) == name])
