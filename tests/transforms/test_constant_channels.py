@@ -27,7 +27,8 @@ from sira import graph as g
 from sira import provenance
 from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
-from sira.driver.front import build_dataflow, subject, transform
+from sira.driver.front import transform
+from sira.driver.hardware import build_dataflow, subject
 from sira.driver.options import Options
 from sira.load import prepare
 from sira.verification.samples import draw
