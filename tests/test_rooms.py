@@ -17,9 +17,9 @@ from sympy.utilities.iterables import strongly_connected_components
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    ("sira.errors", "sira.progress"),
+    ("sira.errors", "sira.progress", "sira.version"),
     ("sira.numbers",),
-    ("sira.graph", "sira.datatypes"),
+    ("sira.graph", "sira.datatypes", "sira.model_file", "sira.report_schema"),
     ("sira.provenance",),
     ("sira.ops",),
     ("sira.load",),
