@@ -13,9 +13,7 @@ from hls.dataflow import Layer, Port, Resources, Stream
 from hls.emit.vivado import TclCheck
 from hls.fifos.cost import fifo_estimate
 from hls.fifos.sizing import FifoSizing
-from hls.fold import dimensions
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
-from hls.layers import DepthwiseVector, MatrixVector
 from hls.lower.build import channel_bounds
 from hls.lower.lower import Lowered
 from hls.lower.wires import Wire
@@ -43,14 +41,16 @@ def layer_reports(
         out = tensors.get(Port(layer.name, "out"))
         result = None if out is None else _integers(integer_ranges, out)
         entry = _layer(layer, x, synthesis.get(layer.name))
-        if isinstance(layer, MatrixVector | DepthwiseVector):
+        if layer.matrix is not None:
             known = bounds.get(layer.name)
-            entry |= {"k": layer.weights.shape[1], "n": len(layer.weights)}
+            entry |= {"k": layer.matrix.k, "n": layer.matrix.n}
             if known is not None and out is not None and result is not None:
                 layout = lowered.wires[out].layout
                 bounds_ = channel_bounds(result, layout.sizes, layout)
                 entry["weight_bits"] = known.weight_bits
-                entry["accumulator"] = accumulator_entry(*bounds_, layer.accumulator_bits, known)
+                entry["accumulator"] = accumulator_entry(
+                    *bounds_, layer.matrix.accumulator_bits, known
+                )
         entries.append(entry)
     return entries
 
@@ -60,14 +60,14 @@ def _layer(layer: Layer, x: ScaledInt | None, synthesis: SynthesisResult | None)
     lo, hi = (None, None) if x is None else (int(x.lo.min()), int(x.hi.max()))
     return {
         "name": layer.name,
-        "kind": type(layer).__module__.rsplit(".", 1)[-1],
+        "kind": layer.kind,
         "k": None,
         "n": next(iter(layer.outputs.values())).elements,
         "weight_bits": None,
         "input": {"lo": lo, "hi": hi, "bits": stream.bits},
         "accumulator": None,
         "folding": {"pe": None, "simd": None}
-        | {name: getattr(layer, name) for name in dimensions(layer)},
+        | {name: getattr(layer, name) for name in layer.dimensions},
         "cycles": layer.cycles,
         "resources": {"estimate": asdict(layer.estimate()), "synthesis": _synthesis(synthesis)},
     }
@@ -185,7 +185,7 @@ def metadata(
 ) -> Json:
     """What the host has to know: how to make input integers, and what the output integers mean."""
     (source,) = model.graph.inputs
-    first = _named(model, lowered.input)
+    first = _named(model, lowered.origins[lowered.input])
     in_range = ranges.scaled(first)
     assert in_range is not None
     dataflow = lowered.dataflow
@@ -205,7 +205,7 @@ def metadata(
                 "name": port,
                 "tensor": tensor,
                 **_port(lowered.wires[tensor], dataflow.outputs[port]),
-                **_reals(ranges, _named(model, tensor)),
+                **_reals(ranges, _named(model, lowered.origins[tensor])),
                 "meaning": "q = count_factor * count + count_offset, real = scale * q + bias",
             }
             for port, tensor in lowered.outputs.items()
@@ -235,15 +235,9 @@ def _reals(ranges: Ranges, value: ir.Value) -> Json:
     }
 
 
-def _names(model: ir.Model) -> set[str]:
-    inputs = {g.name(v) for v in model.graph.inputs}
-    return inputs | {g.name(v) for node in model.graph for v in node.outputs}
-
-
 def _named(model: ir.Model, tensor: str) -> ir.Value:
-    name = Lowered.canonical_name(tensor, _names(model))
     values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
-    return next(v for v in values if v.name == name)
+    return next(v for v in values if v.name == tensor)
 
 
 def _ints(q: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int | list[int]:

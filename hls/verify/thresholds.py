@@ -1,8 +1,8 @@
 """Thresholding layers against the integer graph that they were lowered from, step by step.
 
 Samples touch few thresholds of a layer. That the integer graph's own thresholds are right is for
-`transforms.equality` to check; here every layer must count as its MultiThreshold node says, on both
-sides of each threshold and at both ends of its counts.
+`sira.verification.integer_model` to check; here every layer must count as its MultiThreshold node
+says, on both sides of each threshold and at both ends of its counts.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from hls.dataflow import Ints
 from hls.layers import Thresholding
 from hls.lower.lower import Lowered
 from sira import graph as g
+from sira import provenance
 from sira.verification.check import Check, compare
-from transforms.constant_channels import shift_of
 
 _EVERY_COUNT = 2**10
 """Counts up to which a layer is checked at all of them."""
@@ -43,14 +43,18 @@ def _check_layer(layer: Thresholding, node: ir.Node, lowered: Lowered) -> Check:
     if len(steps) not in (1, source.layout.channels):
         steps = steps[source.layout.positions()]
     counts = _counts(layer)
-    offset = source.offset - shift_of(value)  # wires speak of the graph with all its channels
+    offset = (
+        source.offset - provenance.of(value).shift
+    )  # wires speak of the graph with all its channels
     q = np.resize(source.factor, channels) * counts + np.resize(offset, channels)
     for op, constant in constants:
         own = np.resize(constant, channels)
         q = q * own if op == "Mul" else q + own
     wanted = (q[..., None] >= steps).sum(axis=2) + int(g.attribute(node, "out_bias", 0.0))
     (found,) = replace(layer, vectors=1).execute(counts)
-    found = found + np.resize(lowered.wires[g.name(result)].offset - shift_of(result), channels)
+    found = found + np.resize(
+        lowered.wires[g.name(result)].offset - provenance.of(result).shift, channels
+    )
     return compare(f"thresholds of {layer.name} against the integer graph", found, wanted)
 
 

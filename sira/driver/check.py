@@ -24,9 +24,9 @@ from sira.numbers.scaled import ScaledInt, Value
 from sira.verification import golden
 from sira.verification.check import Check, merged
 from sira.verification.float_execution import check_float64, check_ranges, nearest
+from sira.verification.integer_model import check_integers, check_steps
 from sira.verification.oracle import Oracle
 from sira.verification.samples import Samples
-from transforms.equality import check_integers, check_steps
 
 _ELEMENTS = 2**23
 """Elements of all tensors together that are executed at once."""

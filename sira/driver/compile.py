@@ -168,8 +168,7 @@ def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:
 def _host_quantizer(front: Front, lowered: Lowered) -> dict[str, Any]:
     """The operators between the model's input and the integers that the host sends."""
     nodes = []
-    names = {g.name(v) for node in front.canonical.graph for v in node.outputs}
-    sent = lowered.canonical_name(lowered.input, names)
+    sent = lowered.origins[lowered.input]
     for node in front.canonical.graph:
         if not g.dynamic_inputs(node):
             continue

@@ -146,21 +146,10 @@ def write_stages(front: Front, directory: Path) -> None:
 
 def build_dataflow(front: Front, options: Options) -> Lowered:
     """The folded hardware of an integer graph."""
-    too_narrow: list[str] = []
-
-    def accumulator_bits(node: ir.Node, window: int) -> int:
-        match options.acc_bits:
-            case "auto":
-                return window
-            case "datatype":
-                return front.bounds[g.label(node)].bits_datatype
-            case bits:
-                if window > bits:
-                    too_narrow.append(f"{g.label(node)} needs {window}")
-                return bits
-
-    lowered = lower(front.integer, front.integer_ranges, "accelerator", accumulator_bits)
-    if too_narrow:
+    bits = _accumulator_bits(front, options)
+    lowered = lower(front.integer, front.integer_ranges, "accelerator", bits)
+    needed = lowered.windows.items()
+    if too_narrow := [f"{name} needs {w}" for name, w in needed if w > bits.get(name, w)]:
         raise SiraError(
             "accumulators would overflow",
             where=f"--acc-bits {options.acc_bits}",
@@ -170,6 +159,17 @@ def build_dataflow(front: Front, options: Options) -> Lowered:
         )
     dataflow = fold(lowered.dataflow, options.target_cycles, options.folding)
     return replace(lowered, dataflow=dataflow)
+
+
+def _accumulator_bits(front: Front, options: Options) -> dict[str, int]:
+    """The widths of accumulators that the options ask for, by layer; none for the least ones."""
+    match options.acc_bits:
+        case "auto":
+            return {}
+        case "datatype":
+            return {name: bounds.bits_datatype for name, bounds in front.bounds.items()}
+        case bits:
+            return {g.label(node): bits for node in front.integer.graph}
 
 
 def subject(front: Front, lowered: Lowered) -> Subject:

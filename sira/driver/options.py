@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hls.dataflow import Dataflow
-from hls.fold import Factors, dimensions
+from hls.fold import Factors
 from sira.datatypes import InputSpec, parse_specs
 from sira.errors import SiraError
 
@@ -79,9 +79,9 @@ def recorded(options: Options, dataflow: Dataflow) -> dict[str, Any]:
             for name, spec in options.specs.items()
         },
         "folding": {
-            layer.name: {name: getattr(layer, name) for name in dimensions(layer)}
+            layer.name: {name: getattr(layer, name) for name in layer.dimensions}
             for layer in dataflow.layers
-            if dimensions(layer)
+            if layer.dimensions
         },
         "target_cycles": options.target_cycles,
         "verify": options.verify,

@@ -8,13 +8,14 @@ elementwise operators themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import RANGE, Ranges
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
@@ -123,8 +124,20 @@ class IntegerGraph:
     def signed_core(self, value: ir.Value) -> tuple[ir.Value, Ints]:
         """A tensor u and signs in -1, 0, 1 such that the integers of ``value`` are sign * u."""
         if value not in self._cores:
-            self._cores[value] = self._build(value)
+            u, sign = self._build(value)
+            provenance.record_origin(u, value, sign)
+            self._cores[value] = u, sign
         return self._cores[value]
+
+    def trace(self, nodes: Sequence[ir.Node]) -> None:
+        """Record what the first of ``nodes``, a chain, make of integers by affine functions alone.
+
+        They have no integers of their own in the new graph.
+        """
+        for node in nodes:
+            if not is_affine(self.ranges, node):
+                break
+            self.signed_core(node.outputs[0])
 
     def _build(self, value: ir.Value) -> tuple[ir.Value, Ints]:
         node, one = value.producer(), np.asarray(1)
