@@ -14,7 +14,7 @@ from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
-from hls.dataflow import Dataflow, Edge, Layer, Port, free_name
+from hls.dataflow import Dataflow, Edge, Layer, Port
 from hls.layers import (
     ArgMax,
     Concat,
@@ -33,6 +33,7 @@ from hls.layers import (
     WidthConverter,
 )
 from sira.errors import SiraError
+from sira.names import free_name
 
 LEAST_TARGET_CYCLES = 1024
 DEFAULT_PRODUCTS = 512

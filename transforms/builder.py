@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.datatypes import smallest_type
+from sira.names import free_name
 
 _ANNOTATIONS = "quant_parameter_tensor_names"  # where onnx_ir keeps quantization annotations
 
@@ -27,10 +28,7 @@ class Builder:
 
     def unique(self, name: str) -> str:
         """``name``, or the first free ``name_2``, ``name_3``, ..."""
-        free, n = name, 1
-        while free in self._names:
-            n += 1
-            free = f"{name}_{n}"
+        free = free_name(name, self._names)
         self._names.add(free)
         return free
 
