@@ -25,6 +25,7 @@ from hls.dataflow import Ints
 from hls.lower.lower import Lowered
 from hls.simulate import verilator
 from hls.simulate.cpp import simulate_hls_ports
+from hls.simulate.toolchain import verilator_version
 from hls.verify.thresholds import check_layers
 from sira import graph as g
 from sira.analysis.ranges import Ranges
@@ -275,7 +276,7 @@ def _verilator_name() -> str:
     try:
         return f"Verilator {version('verilator')}"
     except PackageNotFoundError:
-        return verilator.verilator_version()
+        return verilator_version()
 
 
 def _scores(subject: Subject, canonical: Mapping[str, Value]) -> NDArray[np.float64]:
