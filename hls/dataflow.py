@@ -8,9 +8,8 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -282,9 +281,3 @@ class Dataflow:
             if not edge.target.layer:
                 values[edge.target] = values[edge.source]
         return values
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """``name``, or the first free ``name_2``, ``name_3``, ..."""
-    names = chain([name], (f"{name}_{number}" for number in count(2)))
-    return next(found for found in names if found not in taken)

@@ -17,7 +17,7 @@ from sympy.utilities.iterables import strongly_connected_components
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    ("sira.errors", "sira.progress", "sira.version"),
+    ("sira.errors", "sira.names", "sira.progress", "sira.version"),
     ("sira.numbers",),
     ("sira.graph", "sira.datatypes", "sira.model_file", "sira.report_schema"),
     ("sira.provenance",),

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hls.cache import cached, contents, digest
 from hls.dataflow import Dataflow, Layer, Resources
 from hls.emit.rtl import (
     LIBRARY,
@@ -44,7 +45,6 @@ from hls.emit.rtl import (
     memory_files,
     memory_text,
 )
-from hls.simulate.toolchain import cache_folder, digest
 from sira.errors import SiraError
 
 LAYER_TOP = "layer_top"
@@ -203,16 +203,15 @@ def synthesize_design(dataflow: Dataflow, part: str) -> DesignSynthesis:
 
 def _cached(rtl: Path, sources: Sequence[str], part: str, top: str = LAYER_TOP) -> SynthesisResult:
     """`synthesize` the sources and memories in ``rtl``, or take the result from the cache."""
-    script = _script(sources, top, _family(part))
-    parts = [text.encode() for text in (tool_version(), *script)]
-    for path in sorted(rtl.iterdir()):
-        parts += [path.name.encode(), path.read_bytes()]
-    cached = cache_folder() / "synthesis" / digest(parts)
-    if not cached.exists():
+
+    def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="sira-") as work:
-            _store(synthesize(rtl, top, part, Path(work), sources=sources), cached)
-    record = json.loads((cached / "result.json").read_text())
-    return _result(record["cells"], record["logic_depth"], record["tool"], cached / "netlist.v")
+            _store(synthesize(rtl, top, part, Path(work), sources=sources), folder)
+
+    recipe = (tool_version(), *_script(sources, top, _family(part)))
+    folder = cached(f"synthesis/{digest([*recipe, *contents(sorted(rtl.iterdir()))])}", make)
+    record = json.loads((folder / "result.json").read_text())
+    return _result(record["cells"], record["logic_depth"], record["tool"], folder / "netlist.v")
 
 
 def simulation_cells() -> Path:
@@ -323,20 +322,15 @@ def _result(cells: Mapping[str, int], depth: int, tool: str, netlist: Path) -> S
 
 
 def _store(result: SynthesisResult, folder: Path) -> None:
-    """Put a result into the cache, atomically."""
+    """Write a result into a new folder, for `_cached`."""
     record = {
         "cells": dict(result.cells),
         "logic_depth": result.logic_depth,
         "tool": result.tool,
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder.parent))
-    shutil.copyfile(result.netlist, staging / "netlist.v")
-    (staging / "result.json").write_text(json.dumps(record, indent=1, sort_keys=True))
-    try:
-        staging.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(staging)
+    folder.mkdir()
+    shutil.copyfile(result.netlist, folder / "netlist.v")
+    (folder / "result.json").write_text(json.dumps(record, indent=1, sort_keys=True))
 
 
 # ---- A layer alone -----------------------------------------------------------------------------

@@ -19,42 +19,10 @@ import numpy as np
 
 from hls.dataflow import Dataflow, Ints, Layer, Stream
 from hls.emit.rtl import axis_prefixes, identifiers, stream_bytes
-from hls.simulate.toolchain import (
-    Model,
-    cache_folder,
-    elaborate,
-    run_tool,
-    shared_libraries,
-    verilator_binary,
-    verilator_version,
-)
-from hls.simulate.verilator_call import (
-    Beats,
-    LayerLibrary,
-    Outcome,
-    pack_beats,
-    simulate,
-    unpack_beats,
-)
+from hls.simulate.beats import pack_beats, unpack_beats
+from hls.simulate.toolchain import Model, elaborate, run_verilator, shared_libraries
+from hls.simulate.verilator_call import Beats, LayerLibrary, Outcome, simulate
 from hls.simulate.verilator_layers import layer_models, link_memories, top_model
-
-__all__ = [
-    "Interface",
-    "Signals",
-    "SimulationError",
-    "SimulationResult",
-    "Simulator",
-    "axi_interface",
-    "build",
-    "cache_folder",
-    "compile_model",
-    "layer_interface",
-    "lint",
-    "pack_beats",
-    "unpack_beats",
-    "verilator_binary",
-    "verilator_version",
-]
 
 
 class SimulationError(Exception):
@@ -331,8 +299,7 @@ def compile_model(
 def lint(rtl: Path, top: str = "accelerator") -> None:
     """Raise `SimulationError` with the messages if ``verilator --lint-only -Wall`` has any."""
     sources = sorted(path.name for path in rtl.glob("*.sv"))
-    command = [str(verilator_binary()), "--lint-only", "-Wall", "--top-module", top, *sources]
-    done = run_tool(command, rtl)
+    done = run_verilator(["--lint-only", "-Wall", "--top-module", top, *sources], rtl)
     if done.returncode or done.stderr.strip():
         raise SimulationError(f"verilator -Wall: {done.stderr.strip()}")
 

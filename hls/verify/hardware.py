@@ -20,6 +20,7 @@ from hls.dataflow import Ints
 from hls.lower.lower import Lowered
 from hls.simulate import verilator
 from hls.simulate.cpp import simulate_hls_ports
+from hls.simulate.toolchain import verilator_version
 from hls.verify.thresholds import check_layers
 from sira.progress import Stopwatch
 from sira.verification.check import (
@@ -228,4 +229,4 @@ def _verilator_name() -> str:
     try:
         return f"Verilator {version('verilator')}"
     except PackageNotFoundError:
-        return verilator.verilator_version()
+        return verilator_version()

@@ -117,9 +117,9 @@ def test_an_unchanged_design_builds_nothing_and_a_changed_layer_that_layer(
     built = []
     made = verilator_build._build_library
 
-    def noted(library: Path, *rest: object) -> None:
-        built.append(library)
-        made(library, *rest)  # type: ignore[arg-type]
+    def noted(library: Path, **rest: object) -> None:
+        built.append(library.name)
+        made(library, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(verilator_build, "_build_library", noted)
     dataflow, _ = design
@@ -131,7 +131,7 @@ def test_an_unchanged_design_builds_nothing_and_a_changed_layer_that_layer(
     assert text.count(".Depth(20)") == 1
     steps.write_text(text.replace(".Depth(20)", ".Depth(21)"))
     again = build(tmp_path, dataflow, models="layers")
-    assert built == [again.layers["steps"]]
+    assert built == [again.layers["steps"].name]
     assert {n for n, library in again.layers.items() if library != layered.layers[n]} == {"steps"}
 
 
