@@ -27,10 +27,10 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
     Thresholding,
     Upsample,
     WidthConverter,
+    ZeroInsertion,
 )
 from sira.errors import SiraError
 
@@ -68,7 +68,7 @@ def dimensions(layer: Layer) -> Mapping[str, int]:
             return {"lanes": gcd(*layer.channels)}
         case Slice():
             return {"lanes": layer.most_lanes}
-        case Upsample() | Spread():
+        case Upsample() | ZeroInsertion():
             return {"lanes": layer.shape[2]}
         case DepthToSpace():
             return {"lanes": layer.output_shape[2]}

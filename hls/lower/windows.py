@@ -23,7 +23,7 @@ Pair = tuple[int, int]
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """A window that slides over an image; ``rows`` (OH, kh) and ``columns`` (OW, kw) say which
-    taps read the image, the others read padding (or a gap between spread elements)."""
+    taps read the image, the others read padding (or a zero inserted between elements)."""
 
     kernel: Pair
     strides: Pair
