@@ -32,10 +32,10 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
     Thresholding,
     Upsample,
     WidthConverter,
+    ZeroInsertion,
 )
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -191,7 +191,7 @@ UPSAMPLES = (
 )
 
 # (shape, fill, bits, lanes), strides of 2
-SPREADS = (((28, 28, 32), 7, 4, 4), ((16, 16, 3), 0, 8, 3))
+ZERO_INSERTIONS = (((28, 28, 32), 7, 4, 4), ((16, 16, 3), 0, 8, 3))
 
 # (shape, block, mode, bits, lanes)
 DEPTHS_TO_SPACE: tuple[tuple[tuple[int, int, int], int, Literal["DCR", "CRD"], int, int], ...] = (
@@ -282,8 +282,10 @@ def rearranging_layers() -> Iterator[Layer]:
     for shape, scales, bits, lanes in UPSAMPLES:
         name = f"upsample {scales} of {shape}, {bits} bit, {lanes} lanes"
         yield Upsample(name, shape, scales, bits, lanes)
-    for shape, fill, bits, lanes in SPREADS:
-        yield Spread(f"spread of {shape}, {lanes} lanes", shape, (2, 2), fill, bits, lanes)
+    for shape, fill, bits, lanes in ZERO_INSERTIONS:
+        yield ZeroInsertion(
+            f"zero insertion in {shape}, {lanes} lanes", shape, (2, 2), fill, bits, lanes
+        )
     for shape, block, mode, bits, lanes in DEPTHS_TO_SPACE:
         name = f"depth to space {mode} of {shape}, {lanes} lanes"
         yield DepthToSpace(name, shape, block, mode, bits, lanes)

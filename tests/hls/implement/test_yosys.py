@@ -34,10 +34,10 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
     Thresholding,
     Upsample,
     WidthConverter,
+    ZeroInsertion,
 )
 from hls.simulate.verilator import Interface, axi_interface, compile_model, layer_interface
 from sira.errors import SiraError
@@ -145,7 +145,7 @@ LAYERS: dict[str, Layer] = {
     ),
     "window-valid": SlidingWindow("w", (6, 5, 2), (3, 2), (2, 2), (1, 2), (0, 0, 0, 0), 0, 1, 3, 1),
     "upsample": Upsample("upsample", (2, 3, 4), (3, 2), 3, 2),
-    "spread": Spread("spread", (2, 3, 4), (2, 3), 5, 3, 2),
+    "zero_insertion": ZeroInsertion("zero_insertion", (2, 3, 4), (2, 3), 5, 3, 2),
     "depth-to-space": DepthToSpace("d2s", (2, 3, 8), 2, "DCR", 3, 2),
     "depth-to-space-crd": DepthToSpace("d2s", (2, 3, 8), 2, "CRD", 3, 2),
     "narrow": WidthConverter("narrow", 12, 6, 2, 3),

@@ -1,4 +1,4 @@
-"""Spreading: a constant between the pixels of an image, for transposed convolution."""
+"""Zero insertion: a constant between the pixels of an image, for transposed convolution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hls.schedule import Process, Schedule
 
 
 @dataclass(frozen=True)
-class Spread(Defaults):
+class ZeroInsertion(Defaults):
     """Pixel (row, column) goes to (row * strides[0], column * strides[1]); the others are ``fill``.
 
     ``shape`` = (height, width, channels) becomes ((height - 1) * strides[0] + 1,
@@ -84,12 +84,14 @@ class Spread(Defaults):
             "RowStride": self.strides[0],
             "ColumnStride": self.strides[1],
         }
-        return Instance("stream_spread", parameters, parts=("frame_counter", "stride_counter"))
+        return Instance(
+            "stream_zero_insertion", parameters, parts=("frame_counter", "stride_counter")
+        )
 
     def kernel(self) -> Kernel:
         height, width, channels = self.output_shape
         return Kernel(
-            "stream_spread",
+            "stream_zero_insertion",
             {
                 "Lanes": self.lanes,
                 "Bits": self.bits,
