@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from sira.errors import SiraError
-from sira.model_file import input_names, read
+from sira.model_file import check_readable, input_names, read
 
 if TYPE_CHECKING:
     import onnx
@@ -181,6 +181,7 @@ def _verify_parser() -> _Parser:
 
 def _request(arguments: argparse.Namespace) -> tuple[onnx.ModelProto, Options]:
     """The model and the options of a command line, checked as far as possible without compiler."""
+    check_readable(arguments.model)
     from sira.datatypes import parse_inputs
     from sira.driver.build_folder import check_place
     from sira.driver.options import Options, read_folding

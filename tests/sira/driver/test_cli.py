@@ -353,7 +353,7 @@ def test_output_is_a_file(
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(sira.SiraError, match="no such file") as caught:
         main([str(tmp_path / "none.onnx"), "--debug"])
-    assert caught.traceback[-1].name == "read"
+    assert caught.traceback[-1].name == "check_readable"
 
 
 def test_a_fault_of_our_own_is_not_a_difference_in_the_hardware(
