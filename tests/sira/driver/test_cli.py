@@ -199,6 +199,12 @@ def test_bad_input_declaration(
     assert fails(model, "--input", text) == f"error: --input {text}: {reason}"
 
 
+def test_an_input_declared_twice(fails: Callable[..., str], tmp_path: Path) -> None:
+    model = saved(layer(quantized=False), tmp_path / "model.onnx")
+    line = fails(model, "--input", "UINT8", "--input", "x=UINT4")
+    assert line == "error: --input x=UINT4: declared twice, found x"
+
+
 @pytest.mark.parametrize("contents, reason", [
     ('{"MatMul_2": {"pe": 3}}', "of MatMul_2: illegal folding, expected pe to divide 4, found "
      "pe=3; choose one of 1, 2, 4"),
