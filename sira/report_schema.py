@@ -420,7 +420,7 @@ def read_report(contents: bytes, where: str) -> Report:
         version = msgspec.json.decode(contents, type=_Versioned).schema_version
         if version == SCHEMA_VERSION:
             return msgspec.json.decode(contents, type=Report)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # also where a text is not UTF-8
         raise SiraError(
             "not a report of sira-compile",
             where=where,

@@ -151,4 +151,7 @@ def write_junit(path: Path, name: str, verification: Verification) -> None:
             case.result = [failure]
         suite.add_testcase(case)
     suite.time = round(sum(verification.seconds.values()), 3)
-    suite.write(str(path), pretty=True)
+    try:
+        suite.write(str(path), pretty=True)
+    except OSError as error:
+        raise SiraError("cannot be written", where=str(path), found=str(error)) from error
