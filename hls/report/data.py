@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Layer, Port, Resources, Stream
+from hls.device import Device
 from hls.emit.vivado import TclCheck
-from hls.fifos.cost import fifo_estimate
+from hls.fifos.cost import fifos
 from hls.fifos.sizing import FifoSizing
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
 from hls.lower.build import channel_bounds
@@ -32,15 +33,16 @@ def layer_reports(
     integer_ranges: Ranges,
     bounds: Mapping[str, DatatypeBounds],
     synthesis: Mapping[str, SynthesisResult],
+    device: Device,
 ) -> list[Json]:
-    """One entry a hardware layer, in the order of the dataflow."""
+    """One entry a hardware layer, in the order of the dataflow; estimates are for ``device``."""
     tensors = lowered.tensors
     entries = []
     for layer in lowered.dataflow.layers:
         x = _integers(integer_ranges, lowered.input_tensor(layer))
         out = tensors.get(Port(layer.name, "out"))
         result = None if out is None else _integers(integer_ranges, out)
-        entry = _layer(layer, x, synthesis.get(layer.name))
+        entry = _layer(layer, x, synthesis.get(layer.name), device)
         if layer.matrix is not None:
             known = bounds.get(layer.name)
             entry |= {"k": layer.matrix.k, "n": layer.matrix.n}
@@ -55,7 +57,9 @@ def layer_reports(
     return entries
 
 
-def _layer(layer: Layer, x: ScaledInt | None, synthesis: SynthesisResult | None) -> Json:
+def _layer(
+    layer: Layer, x: ScaledInt | None, synthesis: SynthesisResult | None, device: Device
+) -> Json:
     stream: Stream = next(iter(layer.inputs.values()))
     lo, hi = (None, None) if x is None else (int(x.lo.min()), int(x.hi.max()))
     return {
@@ -69,7 +73,10 @@ def _layer(layer: Layer, x: ScaledInt | None, synthesis: SynthesisResult | None)
         "folding": {"pe": None, "simd": None}
         | {name: getattr(layer, name) for name in layer.dimensions},
         "cycles": layer.cycles,
-        "resources": {"estimate": asdict(layer.estimate()), "synthesis": _synthesis(synthesis)},
+        "resources": {
+            "estimate": asdict(device.price(layer.inventory())),
+            "synthesis": _synthesis(synthesis),
+        },
     }
 
 
@@ -103,14 +110,16 @@ def totals(
     layers: list[Json],
     synthesis: DesignSynthesis | None,
     constant_channels: Mapping[str, list[int]],
+    device: Device,
 ) -> Json:
     """Sums over the layers and FIFOs, what the schedules predict, and the design in one piece.
 
-    ``constant_channels`` are the ones left out of the hardware, by tensor.
+    ``constant_channels`` are the ones left out of the hardware, by tensor; estimates are for
+    ``device``.
     """
     estimate = Resources()
     for layer in sizing.dataflow.layers:
-        estimate += layer.estimate()
+        estimate += device.price(layer.inventory())
     accumulators = [
         entry["accumulator"] | {"n": entry["n"]} for entry in layers if entry["accumulator"]
     ]
@@ -130,7 +139,7 @@ def totals(
         ),
         "resources": {
             "estimate": asdict(estimate),
-            "estimate_fifos": asdict(fifo_estimate(sizing.dataflow)),
+            "estimate_fifos": asdict(device.price(fifos(sizing.dataflow))),
             "synthesis_sum_of_layers": asdict(synthesis.sum_of_layers) if synthesis else None,
             "synthesis_fifos": _synthesis(synthesis.fifos) if synthesis else None,
             "synthesis_sum": asdict(synthesis.sum) if synthesis else None,

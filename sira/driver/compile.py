@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from hls.device import estimated_device
 from hls.emit.cpp import emit_hls
 from hls.emit.rtl import emit_rtl
 from hls.emit.vivado import check_tcl, emit_vivado
@@ -112,14 +113,15 @@ def _compile(
             script: check_tcl(work / "vivado" / script)
             for script in vivado_scripts(options.backend)
         }
+    device = estimated_device(options.part)
     layer_entries = reports.layer_reports(
-        lowered, front.integer_ranges, front.bounds, synthesis.layers if synthesis else {}
+        lowered, front.integer_ranges, front.bounds, synthesis.layers if synthesis else {}, device
     )
     report = {
         "model": name,
         "layers": layer_entries,
         "tensors": tensor_entries(front.loaded, front.loaded_ranges),
-        "totals": reports.totals(sizing, layer_entries, synthesis, front.constant_channels),
+        "totals": reports.totals(sizing, layer_entries, synthesis, front.constant_channels, device),
         "fifos": reports.fifo_reports(sizing),
         "verification": reports.verification_report(verification),
         "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},
