@@ -1,8 +1,8 @@
 """What the families of Xilinx with LUTs of six inputs have in common, in Yosys' eyes.
 
 The prices were fitted to the Yosys counts of tests/benchmarks/fit_estimates.py on UltraScale+; the
-`inventory` of each layer tells their errors. The two families differ little: block RAM begins a
-little sooner on the 7 series.
+`inventory` of each layer tells the errors. The 7 series has the same prices, though block RAM
+begins a little sooner there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,15 @@ _QUEUE_LUTS = 96
 
 
 def synthesis(family: str) -> Synthesis:
-    """Out of context, with the name of the family in Yosys."""
+    """Out of context, with the name of the family in Yosys.
+
+    What is counted:
+
+    - ``lut``: LUT1 to LUT6 and INV (a LUT unless the placer absorbs it) one each, plus the LUTs
+      that work as memory: a RAM32M is 4, a RAM32M16 8, an SRL16E 1, and so on;
+    - ``ff``: FDRE, FDSE, FDCE, FDPE; ``dsp``: DSP48E1, DSP48E2;
+    - ``bram18``: RAMB18 one, RAMB36 two.
+    """
     return Synthesis(
         command=f"synth_xilinx -family {family} -noiopad -noclkbuf -flatten",
         technology="xilinx",

@@ -7,21 +7,21 @@ from hls.inventory import Inventory, Logic, Multiplexers, Queue, Registers
 
 REGISTERS = 2
 """Depth of a FIFO of two registers, the least there is."""
-_LUTRAM = 64
-"""Words of the deepest memory of one LUT."""
+_STEP = 64
+"""Words in which deep memories grow; depths are rounded alike for all devices."""
 
 
 def rounded_depth(depth: int) -> int:
     """The depth of at least ``depth`` beats that costs no more than that.
 
     A FIFO in a memory holds one beat in its output register. Its counters are as wide as for the
-    next power of two; from 64 words on, a LUT more for each bit and 64 words.
+    next power of two; from 64 words on, a LUT of Xilinx more for each bit and 64 words.
     """
     if depth <= REGISTERS:
         return REGISTERS
     words = depth - 1
-    if words > _LUTRAM:
-        return 1 + -(-words // _LUTRAM) * _LUTRAM
+    if words > _STEP:
+        return 1 + -(-words // _STEP) * _STEP
     return 1 + (1 << (words - 1).bit_length())
 
 

@@ -5,14 +5,9 @@ Every number comes from one script (front-end ``read_slang``, then the command o
 options. They are Yosys counts: Vivado's may differ, mostly downwards, as Yosys never puts two
 functions into the two outputs of one LUT.
 
-What is counted, on the families of Xilinx:
-
-- ``lut``: LUT1 to LUT6 and INV (a LUT unless the placer absorbs it) one each, plus the LUTs that
-  work as memory: a RAM32M is 4, a RAM32M16 8, an SRL16E 1, and so on;
-- ``ff``: FDRE, FDSE, FDCE, FDPE; ``dsp``: DSP48E1, DSP48E2;
-- ``bram18``: RAMB18 one, RAMB36 two;
-- ``logic_depth``: cells on the longest path between registers or ports (``ltp``, without
-  flip-flops, memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
+Which cells are counted as what is told by the family, see `hls.device.xilinx.synthesis`. The
+``logic_depth`` are the cells on the longest path between registers or ports (``ltp``, without
+flip-flops, memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
 """
 
 from __future__ import annotations
