@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Matrix, Resources, Stream, WindowOrder
+from hls.dataflow import Instance, Ints, Kernel, Matrix, Stream, WindowOrder
+from hls.inventory import Adders, Inventory, Logic, Registers, Rom
 from hls.layers.parts.folding import Defaults
 from hls.layers.parts.mac_array import (
     accumulated,
@@ -17,7 +18,7 @@ from hls.layers.parts.mac_array import (
     check_layer,
     layer_start,
 )
-from hls.layers.parts.memories import frozen, rom_cost
+from hls.layers.parts.memories import frozen
 from hls.layers.parts.products import Product, choose_product, code_bits, product_rows
 from hls.schedule import Phase, Process, Schedule
 
@@ -143,29 +144,28 @@ class DepthwiseVector(Defaults):
         rows, _ = product_rows(self.product, self.weights, self.input_bits)
         return max((rows - 1).bit_length(), 1)
 
-    def estimate(self) -> Resources:
-        """LUT: products and accumulators of the lanes, weights, start values and control.
+    def inventory(self) -> Inventory:
+        """Products and accumulators of the lanes, weights, start values and control, and the
+        registers of weights, inputs, products, start values and accumulators.
 
-        FF: the registers of weights, inputs, products, start values and accumulators.
-
-        The constants were chosen on the Yosys counts of the 9 layers of
+        The quantities were chosen on the Yosys counts of the 9 layers of
         tests/benchmarks/fit_estimates.py; on these same layers LUT is 5 % off in the mean and
         9 % at worst, FF 2 % at worst.
         """
-        bits = code_bits(self.product, self.weights)
         words = len(self._weight_words(self.weights))
-        lane_lut, lane_ff = self._lane_cost(self.product)
+        adders, registers = self._lane_cost(self.product)
         if words == 1:
-            lane_lut //= 2
-        weight_lut, bram = rom_cost(words, self.pe * bits)
+            adders //= 2
         counters = [(n - 1).bit_length() for n in (self.positions, self.blocks, words)]
-        lut = self.pe * (lane_lut + self.accumulator_bits) + weight_lut + sum(counters) + 4
-        ff = self.pe * (lane_ff + self.accumulator_bits + self.input_bits)
-        ff += counters[0] + 2 * counters[1] + 2 * counters[2] + 3 * self._stages() + 4
-        if words > 1 and not bram:  # a block RAM has the register inside
-            ff += self.pe * bits
-        start = layer_start(self).estimate(self.pe, self.accumulator_bits)
-        return Resources(lut=lut, ff=ff, bram18=bram) + start
+        control = counters[0] + 2 * counters[1] + 2 * counters[2] + 3 * self._stages() + 4
+        return (
+            Adders(adders, self.pe),
+            Adders(self.accumulator_bits, self.pe),
+            Registers(self.pe * (registers + self.accumulator_bits + self.input_bits)),
+            Rom(words, self.pe * code_bits(self.product, self.weights)),
+            Logic("counters and control", sum(counters) + 4, control),
+            *layer_start(self).inventory(self.pe, self.accumulator_bits),
+        )
 
     def _lane_cost(self, product: Product) -> tuple[int, int]:
         """LUTs and FFs of one lane's product: a tree over its rows.

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Matrix, Resources, Stream, WindowOrder
+from hls.dataflow import Instance, Ints, Kernel, Matrix, Stream, WindowOrder
+from hls.inventory import Adders, Inventory, Logic, Ram, Registers, Rom
 from hls.layers.parts.folding import Defaults, divisors
 from hls.layers.parts.mac_array import (
     accumulated,
@@ -18,7 +19,7 @@ from hls.layers.parts.mac_array import (
     layer_start,
 )
 from hls.layers.parts.matrix_vector_cost import sum_cost, tree_stages
-from hls.layers.parts.memories import check_folding, frozen, rom_cost
+from hls.layers.parts.memories import check_folding, frozen
 from hls.layers.parts.products import Product, choose_product, code_bits, product_rows
 from hls.schedule import Buffer, Phase, Process, Schedule
 
@@ -198,34 +199,33 @@ class MatrixVector(Defaults):
         rows = product_rows(self.product, self.weights, self.input_bits)
         return tree_stages(self.product, rows, self.simd, self.levels_per_stage)
 
-    def estimate(self) -> Resources:
-        """LUT: sums of products, accumulators, weights, start values, control and replay buffer.
+    def inventory(self) -> Inventory:
+        """Sums of products, accumulators, weights, start values, control and replay buffer, and
+        the registers of weights, inputs, adder trees, start values and accumulators.
 
         - sums of a PE: see `_sum_cost`;
-        - accumulator: accumulator_bits per PE;
-        - start values: see `StartValues.estimate`;
-        - weight memory, a word a cycle: see `rom_cost`;
-        - replay buffer, where a group has several folds: 32 words by 14 bits in 8 LUTs of RAM.
+        - start values: see `StartValues.inventory`;
+        - replay buffer, where a group has several folds.
 
-        FF: the registers of weights, inputs, adder trees, start values and accumulators.
-
-        The constants were chosen on the Yosys counts of the 25 layers of
+        The quantities were chosen on the Yosys counts of the 25 layers of
         tests/benchmarks/fit_estimates.py; on these same layers LUT is 4 % off in the mean and
         20 % at worst, FF 2 % and 17 %. Errors on layers of real models are in the README.
         """
         neuron_folds, synapse_folds = self.folds
-        sum_lut, sum_ff = self._sum_cost(self.product)
-        word_bits, words = self.pe * self.simd * self.code_bits, neuron_folds * synapse_folds
-        weight_lut, bram = rom_cost(words, word_bits)
-        lut = self.pe * (sum_lut + self.accumulator_bits) + weight_lut + 20
-        ff = self.pe * (sum_ff + self.accumulator_bits) + self.simd * self.input_bits + 45
-        if words > 1 and not bram:  # a block RAM has the register inside
-            ff += word_bits
+        adders, registers = self._sum_cost(self.product)
+        found: Inventory = (
+            Adders(adders, self.pe),
+            Adders(self.accumulator_bits, self.pe),
+            Registers(self.pe * (registers + self.accumulator_bits)),
+            Registers(self.simd * self.input_bits),
+            Rom(neuron_folds * synapse_folds, self.pe * self.simd * self.code_bits),
+            Logic("control", 20, 45),
+        )
         if neuron_folds > self.groups:
             depth = 2 << (synapse_folds - 1).bit_length()
-            lut += -(-self.simd * self.input_bits // 14) * 8 * -(-depth // 32) + 15
-        start = layer_start(self).estimate(self.pe, self.accumulator_bits)
-        return Resources(lut=lut, ff=ff, bram18=bram) + start
+            buffer = Ram(depth, self.simd * self.input_bits, distributed=True)
+            found += (buffer, Logic("replay", 15))
+        return found + layer_start(self).inventory(self.pe, self.accumulator_bits)
 
     def _sum_cost(self, product: Product) -> tuple[int, int]:
         rows = product_rows(product, self.weights, self.input_bits)

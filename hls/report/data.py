@@ -8,8 +8,9 @@ import msgspec
 import onnx_ir as ir
 
 from hls.dataflow import Layer, Port, Resources, Stream
+from hls.device import Device
 from hls.emit.vivado import TclCheck
-from hls.fifos.cost import fifo_estimate
+from hls.fifos.cost import fifos
 from hls.fifos.sizing import FifoSizing
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
 from hls.lower.build import channel_bounds
@@ -55,10 +56,11 @@ def layer_reports(
     integer_ranges: Ranges,
     bounds: Mapping[str, DatatypeBounds],
     synthesis: Mapping[str, SynthesisResult],
+    device: Device,
 ) -> list[LayerEntry]:
-    """One entry a hardware layer, in the order of the dataflow."""
+    """One entry a hardware layer, in the order of the dataflow; estimates are for ``device``."""
     return [
-        _layer(layer, lowered, integer_ranges, bounds, synthesis.get(layer.name))
+        _layer(layer, lowered, integer_ranges, bounds, synthesis.get(layer.name), device)
         for layer in lowered.dataflow.layers
     ]
 
@@ -69,6 +71,7 @@ def _layer(
     integer_ranges: Ranges,
     bounds: Mapping[str, DatatypeBounds],
     synthesis: SynthesisResult | None,
+    device: Device,
 ) -> LayerEntry:
     x = _integers(integer_ranges, lowered.input_tensor(layer))
     lo, hi = (None, None) if x is None else (int(x.lo.min()), int(x.hi.max()))
@@ -94,7 +97,7 @@ def _layer(
         folding={"pe": None, "simd": None}
         | {name: getattr(layer, name) for name in layer.dimensions},
         cycles=layer.cycles,
-        resources=LayerCost(_cost(layer.estimate()), _synthesised(synthesis)),
+        resources=LayerCost(_cost(device.price(layer.inventory())), _synthesised(synthesis)),
     )
 
 
@@ -135,14 +138,16 @@ def totals(
     layers: Sequence[LayerEntry],
     synthesis: DesignSynthesis | None,
     constant_channels: Mapping[str, list[int]],
+    device: Device,
 ) -> Totals:
     """Sums over the layers and FIFOs, what the schedules predict, and the design in one piece.
 
-    ``constant_channels`` are the ones left out of the hardware, by tensor.
+    ``constant_channels`` are the ones left out of the hardware, by tensor; estimates are for
+    ``device``.
     """
     estimate = Resources()
     for layer in sizing.dataflow.layers:
-        estimate += layer.estimate()
+        estimate += device.price(layer.inventory())
     sums = [(entry.accumulator, entry.n) for entry in layers if entry.accumulator is not None]
     return Totals(
         cycles=max(layer.cycles for layer in sizing.dataflow.layers),
@@ -158,7 +163,7 @@ def totals(
         accumulator_bits_weights_datatype=sum(a.bits_weights_datatype * n for a, n in sums),
         resources=TotalCost(
             estimate=_cost(estimate),
-            estimate_fifos=_cost(fifo_estimate(sizing.dataflow)),
+            estimate_fifos=_cost(device.price(fifos(sizing.dataflow))),
             synthesis_sum_of_layers=_cost(synthesis.sum_of_layers) if synthesis else None,
             synthesis_fifos=_synthesised(synthesis.fifos) if synthesis else None,
             synthesis_sum=_cost(synthesis.sum) if synthesis else None,

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from hls.dataflow import Dataflow, Ints, Layer, Stream
+from hls.device import default_device
 from hls.emit.rtl import axis_prefixes, identifiers, stream_bytes
 from hls.simulate.beats import pack_beats, unpack_beats
 from hls.simulate.toolchain import Model, elaborate, run_verilator, shared_libraries
@@ -30,7 +31,8 @@ class SimulationError(Exception):
 
 
 _LUT_OF_A_MODEL = 1000
-"""Building a model takes as long as so many (estimated) LUTs in it; two are built at a time."""
+"""Building a model takes as long as so many LUTs in it at the prices of `default_device`; two
+models are built at a time."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,9 @@ def build(
     layers = layer_models(rtl, names, flags)
     if models == "auto":
         different = len({layer.digest() for layer in layers})
-        if sum(layer.estimate().lut for layer in dataflow.layers) < _LUT_OF_A_MODEL * different:
+        price = default_device().price
+        luts = sum(price(layer.inventory()).lut for layer in dataflow.layers)
+        if luts < _LUT_OF_A_MODEL * different:
             return compile_model(sources, interface, rtl, flags=flags)
     header = _interface_header(interface, len(names))
     top = top_model(rtl, names, header, interface.top, flags)

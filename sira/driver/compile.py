@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from hls.device import estimated_device
 from hls.emit.vivado import check_tcl
 from hls.emit.vivado import scripts as vivado_scripts
 from hls.fifos.sizing import size_fifos
@@ -121,15 +122,15 @@ def _compile(
             script: check_tcl(work / "vivado" / script)
             for script in vivado_scripts(options.backend)
         }
-    layers = reports.layer_reports(
-        lowered, stages.integer.ranges, stages.bounds, synthesis.layers if synthesis else {}
-    )
+    device = estimated_device(options.part)
+    counted = synthesis.layers if synthesis else {}
+    layers = reports.layer_reports(lowered, stages.integer.ranges, stages.bounds, counted, device)
     report = Report(
         schema_version=SCHEMA_VERSION,
         model=name,
         layers=layers,
         tensors=tensor_entries(stages.loaded.model, stages.loaded.ranges),
-        totals=reports.totals(sizing, layers, synthesis, stages.constant_channels),
+        totals=reports.totals(sizing, layers, synthesis, stages.constant_channels, device),
         fifos=reports.fifo_reports(sizing),
         verification=None if verification is None else reports.verification_report(verification),
         vivado=VivadoEntry(run_with_vendor_tools=False, scripts=reports.tcl_report(checked)),

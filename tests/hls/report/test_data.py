@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 from onnx_models import Net, integers
 
 from hls.dataflow import Ints, Resources
+from hls.device import default_device
 from hls.emit.vivado import TclCheck
 from hls.fifos.sizing import size_fifos
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
@@ -28,6 +29,7 @@ from transforms.stages import Stages, transform
 
 MODELS = Path(__file__).parents[2] / "models"
 RNG = np.random.default_rng(4)
+DEVICE = default_device()
 NAMES = ("digits_mlp_w2a2", "digits_mlp_w1a1", "digits_mlp_w4a4")
 
 
@@ -69,7 +71,7 @@ def reachable(lowered: Lowered) -> dict[str, tuple[Ints, Ints]]:
 
 def test_accumulators_against_extremes_of_the_counts(front: Stages) -> None:
     lowered = build_dataflow(front, Options())
-    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {})
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {}, DEVICE)
     assert [e.name for e in entries] == [layer.name for layer in lowered.dataflow.layers]
     extremes = reachable(lowered)
     assert len(extremes) == 3
@@ -99,7 +101,7 @@ def test_accumulators_of_convolutions(bias: Fraction, zero: bool) -> None:
     net.quant(net.node("Conv", "x", net.quant(kernel, 0.25), pads=[1] * 4), 1.5)
     front = transform(net.proto(), {"x": integers(-3, 4, 0.5, bias)}, "net")
     lowered = build_dataflow(front, Options())
-    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {})
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {}, DEVICE)
     found = [entry for entry in entries if entry.accumulator]
     (mac,) = (la for la in lowered.dataflow.layers if isinstance(la, MatrixVector))
     tops = 7 * np.maximum(mac.weights, 0).sum(axis=1) + np.atleast_2d(mac.start).max(axis=0)
@@ -121,7 +123,7 @@ def test_datatype_bound_is_that_of_a2q(
 ) -> None:
     front = transform(read(MODELS / f"{name}.onnx"), {}, name)
     lowered = build_dataflow(front, Options())
-    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {})
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {}, DEVICE)
     found = [entry for entry in entries if entry.kind == "matrix_vector"]
     assert [entry.weight_bits for entry in found] == weight_bits
     for entry, w, n, s in zip(found, weight_bits, input_bits, signed, strict=True):
@@ -152,9 +154,9 @@ def report(front: Stages, synthesis: bool) -> Report:
     layers = lowered.dataflow.layers
     results = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
     found = DesignSynthesis(results, result(700), result(900)) if synthesis else None
-    entries = layer_reports(lowered, front.integer.ranges, front.bounds, results)
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, results, DEVICE)
     sizing = size_fifos(lowered.dataflow)
-    sums = totals(sizing, entries, found, {})
+    sums = totals(sizing, entries, found, {}, DEVICE)
     fifos = fifo_reports(sizing)
     assert len(fifos) == len(lowered.dataflow.edges)
     assert sums.fifo_bits == sum(f.depth * f.width for f in fifos) > 0
