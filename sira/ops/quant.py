@@ -245,7 +245,7 @@ def threshold_axis(node: ir.Node) -> int:
     """The axis of the channels that a MultiThreshold's rows belong to, by its data_layout."""
     rank = len(g.shape(node.outputs[0]))
     layout = g.attribute(node, "data_layout", "") or _LAYOUTS.get(rank, "")
-    return layout.index("C") if "C" in layout else 1
+    return layout.index("C") if "C" in layout else min(1, rank - 1)
 
 
 def threshold_layout(rank: int, axis: int) -> str | None:
