@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +112,31 @@ class Resources:
         )
 
 
+@dataclass(frozen=True)
+class Matrix:
+    """Constant weights (n, k) of a layer: every output is a sum of ``k`` products.
+
+    The sum is an unsigned integer of ``accumulator_bits``.
+    """
+
+    n: int
+    k: int
+    accumulator_bits: int
+
+
+WindowOrder = Literal["dense", "depthwise"]
+"""How a layer reads the windows of an image: every tap with all channels of a block, ``lanes`` at
+a time, or every ``lanes`` channels with all taps."""
+
+
 class Layer(Protocol):
-    """What every hardware layer offers. Streams are keyed by port prefix, e.g. ``in``, ``out``."""
+    """What every hardware layer offers. Streams are keyed by port prefix, e.g. ``in``, ``out``.
+
+    `hls.layers.parts.folding.Defaults` has the answers that most layers share.
+    """
+
+    kind: ClassVar[str]
+    """The short name of the layer's type in reports; it stays what it is."""
 
     @property
     def name(self) -> str: ...
@@ -129,6 +152,38 @@ class Layer(Protocol):
         """Clock cycles per frame in steady state."""
         ...
 
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        """The folding factors, which are fields of the layer, and the sizes that they must divide.
+
+        A width converter has none, and a window generator none that could be asked for.
+        """
+        ...
+
+    @property
+    def products(self) -> int:
+        """Products of a frame."""
+        ...
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """The weights that the layer multiplies its input by, if any."""
+        ...
+
+    @property
+    def window_order(self) -> WindowOrder | None:
+        """How the layer reads the windows of a `WindowGenerator`; None if it reads no windows."""
+        ...
+
+    def folding(self, target: int, lanes: int, block: int | None = None) -> Mapping[str, int]:
+        """The cheapest folding with which a frame takes at most ``target`` cycles.
+
+        Where none does it is the fastest. ``lanes`` are those of the producer. Where that is a
+        window generator, ``block`` are the channels of its blocks, and ``lanes`` those of the
+        layer in front of it.
+        """
+        ...
+
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         """Counts of shape (frames, elements), one array for each input, to the same of outputs."""
         ...
@@ -140,6 +195,23 @@ class Layer(Protocol):
     def schedule(self) -> Schedule: ...
 
     def estimate(self) -> Resources: ...
+
+
+@runtime_checkable
+class WindowGenerator(Protocol):
+    """A layer that makes the windows of an image, in the order and lanes that its reader wants."""
+
+    @property
+    def block_channels(self) -> int:
+        """Channels of a block; the lanes divide them."""
+        ...
+
+    def following(self, reader: Layer, target: int) -> Layer:
+        """The generator with the lanes that suit a folded ``reader`` of windows.
+
+        Where the reader leaves a choice, a frame takes at most ``target`` cycles if it can.
+        """
+        ...
 
 
 @dataclass(frozen=True)

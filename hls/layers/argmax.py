@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import ClassVar
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
 from hls.layers.parts.cpp_constants import sized
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, frozen, pack_words
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class ArgMax:
+class ArgMax(Defaults):
     """Index of the largest scale[c] * u[c] + offset[c]; the lower index on a tie.
 
     ``scale`` (C,) is positive and ``offset`` (C,) any int64; ``lanes`` channels arrive in a cycle.
     The comparator tree over the lanes has a register behind each level.
     """
+
+    kind: ClassVar[str] = "argmax"
 
     name: str
     scale: Ints
@@ -50,6 +54,10 @@ class ArgMax:
     @property
     def cycles(self) -> int:
         return len(self.scale) // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": len(self.scale)}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import ClassVar
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Concat:
+class Concat(Defaults):
     """For each vector, all channels of ``in0``, then all of ``in1``, and so on.
 
     ``channels`` and ``input_bits`` are those of the inputs; the output has the most bits of any.
     ``lanes`` divides every entry of ``channels``.
     """
+
+    kind: ClassVar[str] = "concat"
 
     name: str
     channels: tuple[int, ...]
@@ -49,6 +53,10 @@ class Concat:
     @property
     def cycles(self) -> int:
         return self.vectors * sum(self.channels) // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": gcd(*self.channels)}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         parts = [frames.reshape(len(frames), self.vectors, -1) for frames in inputs]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, ram_cost
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class DepthToSpace:
+class DepthToSpace(Defaults):
     """An image (height, width, channels) to (height*block, width*block, channels/block**2).
 
     As in ONNX: input channel (i*block + j)*C + c in mode ``DCR``, (c*block + i)*block + j in mode
@@ -21,6 +22,8 @@ class DepthToSpace:
 
     Two rows of the input are held, so that one is filled while the other is read.
     """
+
+    kind: ClassVar[str] = "depth_to_space"
 
     name: str
     shape: tuple[int, int, int]
@@ -56,6 +59,10 @@ class DepthToSpace:
     def row_beats(self) -> int:
         """Beats of a row of the input, which are those of ``block`` rows of the output."""
         return self.cycles // self.shape[0]
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.output_shape[2]}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

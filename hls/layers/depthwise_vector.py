@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Matrix, Resources, Stream, WindowOrder
 from hls.layers.parts.cpp_constants import packed_words
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
 from hls.layers.parts.products import (
     Product,
@@ -23,7 +25,7 @@ from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class DepthwiseVector:
+class DepthwiseVector(Defaults):
     """out[c] = (start[c] + sum_k weights[c, k] * u[k, c]) mod 2**accumulator_bits, every vector.
 
     ``weights`` (C, K) and ``start`` (C,) are signed int64, the inputs u are counts of
@@ -34,6 +36,8 @@ class DepthwiseVector:
 
     ``start`` may be (classes, C) and depend on the border, as that of `MatrixVector` may.
     """
+
+    kind: ClassVar[str] = "depthwise_vector"
 
     name: str
     weights: Ints
@@ -77,6 +81,23 @@ class DepthwiseVector:
     @property
     def cycles(self) -> int:
         return self.vectors * self.blocks * self.positions
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"pe": len(self.weights)}
+
+    @property
+    def products(self) -> int:
+        return self.vectors * self.weights.size
+
+    @property
+    def matrix(self) -> Matrix:
+        n, k = self.weights.shape
+        return Matrix(n, k, self.accumulator_bits)
+
+    @property
+    def window_order(self) -> WindowOrder:
+        return "depthwise"
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

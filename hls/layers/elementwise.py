@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Memory, Resources, Stream
 from hls.layers.parts.cpp_constants import signed_bits, sized
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class Elementwise:
+class Elementwise(Defaults):
     """out = (product*l*r + left[c]*l + right[c]*r + start[c]) mod 2**output_bits.
 
     l and r are the counts at the inputs ``left`` and ``right``, of ``left_bits`` and
     ``right_bits``. ``left``, ``right`` and ``start`` (channels or 1,) and ``product`` are signed
     int64. ``lanes`` channels are handled in a cycle.
     """
+
+    kind: ClassVar[str] = "elementwise"
 
     name: str
     channels: int
@@ -59,6 +63,10 @@ class Elementwise:
     @property
     def cycles(self) -> int:
         return self.vectors * self.channels // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.channels}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         left, right = (frames.reshape(-1, self.channels) for frames in inputs)

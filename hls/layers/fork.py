@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Fork:
+class Fork(Defaults):
     """``copies`` outputs ``out0``, ``out1``, ... that each carry the ``elements`` of the input.
 
     Each output takes a beat in its own time; the next beat is there once all have taken it.
     """
+
+    kind: ClassVar[str] = "fork"
 
     name: str
     elements: int
@@ -39,6 +43,10 @@ class Fork:
     @property
     def cycles(self) -> int:
         return self.elements // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.elements}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, ram_cost
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class GlobalPooling:
+class GlobalPooling(Defaults):
     """out[c] = max or sum over p of u[p, c]; a frame is ``positions`` x ``channels`` counts.
 
     ``lanes`` channels are handled in a cycle. The results so far stand in a memory of
     channels / lanes words, and leave while the last position arrives: a frame takes as many cycles
     as it has beats, and the next one follows without a gap.
     """
+
+    kind: ClassVar[str] = "global_pooling"
 
     name: str
     operation: Literal["max", "sum"]
@@ -57,6 +60,10 @@ class GlobalPooling:
     @property
     def cycles(self) -> int:
         return self.positions * self.folds
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.channels}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

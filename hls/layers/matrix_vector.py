@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Matrix, Resources, Stream, WindowOrder
 from hls.layers.parts.cpp_constants import packed_words
+from hls.layers.parts.folding import Defaults, divisors
 from hls.layers.parts.matrix_vector_cost import sum_cost, tree_stages
 from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
 from hls.layers.parts.products import (
@@ -24,7 +26,7 @@ from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixVector:
+class MatrixVector(Defaults):
     """out[n] = (start[n] + sum_k weights[n, k] * u[g, k]) mod 2**accumulator_bits, every vector.
 
     ``weights`` (N, K) and ``start`` (N,) are signed int64, the inputs u are counts of
@@ -41,6 +43,8 @@ class MatrixVector:
     path is that many carry chains with one LUT level in front.
     More than 1 saves registers and latency, but costs LUTs where synthesis merges the adders.
     """
+
+    kind: ClassVar[str] = "matrix_vector"
 
     name: str
     weights: Ints
@@ -88,6 +92,40 @@ class MatrixVector:
     def cycles(self) -> int:
         neuron_folds, synapse_folds = self.folds
         return self.vectors * neuron_folds * synapse_folds
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"pe": len(self.weights) // self.groups, "simd": self.weights.shape[1]}
+
+    @property
+    def products(self) -> int:
+        return self.vectors * self.weights.size
+
+    @property
+    def matrix(self) -> Matrix:
+        n, k = self.weights.shape
+        return Matrix(n, k, self.accumulator_bits)
+
+    @property
+    def window_order(self) -> WindowOrder:
+        return "dense"
+
+    def folding(self, target: int, lanes: int, block: int | None = None) -> Mapping[str, int]:
+        """Fewest multipliers that meet the target; of those no width converter, then more SIMD.
+
+        SIMD costs less than PE: more inputs share an accumulator, more outputs need one each. A
+        window generator has as many lanes as it is asked for, up to the channels of a block.
+        """
+        sizes = self.dimensions
+        pairs = [(pe, simd) for pe in divisors(sizes["pe"]) for simd in divisors(sizes["simd"])]
+        fit = [(pe, simd) for pe, simd in pairs if self.products <= target * pe * simd]
+
+        def converted(simd: int) -> bool:
+            return simd != lanes if block is None else block % simd != 0
+
+        fit = fit or [(sizes["pe"], sizes["simd"])]
+        pe, simd = min(fit, key=lambda p: (p[0] * p[1], converted(p[1]), -p[1]))
+        return {"pe": pe, "simd": simd}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

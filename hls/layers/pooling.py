@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Resources, Stream, WindowOrder
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Pooling:
+class Pooling(Defaults):
     """The largest (``max``) or the sum (``sum``) over the ``positions`` of each window and channel.
 
     For each of ``vectors`` windows and each block of ``lanes`` channels, ``positions`` beats of
     ``lanes`` counts arrive (as from `SlidingWindow` with ``blocks = channels / lanes``), and one
     beat leaves. The output has the bits of the largest possible value.
     """
+
+    kind: ClassVar[str] = "pooling"
 
     name: str
     operation: Literal["max", "sum"]
@@ -54,6 +57,14 @@ class Pooling:
     @property
     def cycles(self) -> int:
         return self.vectors * self.channels // self.lanes * self.positions
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.channels}
+
+    @property
+    def window_order(self) -> WindowOrder:
+        return "depthwise"
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

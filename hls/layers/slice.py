@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import ClassVar
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.layers.parts.phases import periodic_phases
 from hls.schedule import Process, Schedule
@@ -17,13 +19,15 @@ Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Slice:
+class Slice(Defaults):
     """Keeps ``image[starts[0]:stops[0]:steps[0], ..., ...]`` of (row, column, channel).
 
     ``shape`` = (height, width, channels); 0 <= start < stop <= size and step >= 1. ``lanes`` divide
     channels, channel start and channel stop (where the stop is not the end), and are 1 where
     channels are skipped between those that are kept.
     """
+
+    kind: ClassVar[str] = "slice"
 
     name: str
     shape: Triple
@@ -71,6 +75,10 @@ class Slice:
     @property
     def cycles(self) -> int:
         return self.inputs["in"].beats
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.most_lanes}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hls.dataflow import Instance, Ints, Kernel, Memory, Resources, Stream
 from hls.layers.parts.cpp_constants import by_lane, sized
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class Thresholding:
+class Thresholding(Defaults):
     """out[c] = #{j : v >= thresholds[c, j]}, v = 2**input_bits - 1 - u where falling[c], else u.
 
     ``thresholds`` (channels or 1, n) are ascending in 0 .. 2**input_bits: 0 always counts and
@@ -23,6 +25,8 @@ class Thresholding:
     handled in a cycle. The longest path is one memory read of up to 64 words and one comparator;
     larger memories have a register behind them.
     """
+
+    kind: ClassVar[str] = "thresholding"
 
     name: str
     thresholds: Ints
@@ -60,6 +64,10 @@ class Thresholding:
     @property
     def cycles(self) -> int:
         return self.vectors * self.channels // self.pe
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"pe": self.channels}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.line_buffer import line_buffer_cost, writing
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Upsample:
+class Upsample(Defaults):
     """Each pixel of an image of ``shape`` (height, width, channels) becomes a block of ``scales``.
 
     ``scales`` are (rows, columns); the output has shape (height*rows, width*columns, channels).
     A row of pixels is held, or two pixels where rows are not repeated.
     """
+
+    kind: ClassVar[str] = "upsample"
 
     name: str
     shape: tuple[int, int, int]
@@ -54,6 +58,10 @@ class Upsample:
     @property
     def cycles(self) -> int:
         return self.outputs["out"].beats
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.shape[2]}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

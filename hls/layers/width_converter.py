@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class WidthConverter:
+class WidthConverter(Defaults):
     """Passes ``elements`` counts of ``bits`` on, regrouped from input to output lanes a beat.
 
     One of the two divides the other; the narrow side carries a beat in every cycle.
     """
+
+    kind: ClassVar[str] = "width_converter"
 
     name: str
     elements: int

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.layers.parts.phases import periodic_phases
 from hls.schedule import Process, Schedule
 
 
 @dataclass(frozen=True)
-class ZeroInsertion:
+class ZeroInsertion(Defaults):
     """Pixel (row, column) goes to (row * strides[0], column * strides[1]); the others are ``fill``.
 
     ``shape`` = (height, width, channels) becomes ((height - 1) * strides[0] + 1,
     (width - 1) * strides[1] + 1, channels). ``fill`` is a count in every channel.
     """
+
+    kind: ClassVar[str] = "zero_insertion"
 
     name: str
     shape: tuple[int, int, int]
@@ -52,6 +56,10 @@ class ZeroInsertion:
     @property
     def cycles(self) -> int:
         return self.outputs["out"].beats
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.shape[2]}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs

@@ -8,7 +8,7 @@ weights, start values and thresholds. Behind the last layer the host applies the
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,9 @@ from hls.lower.build import Lowering
 from hls.lower.rules import RULES, is_absorbed, may_be_left_to_host, wires_of
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import Ranges
 from sira.errors import SiraError
-from transforms.constant_channels import kept_channels, shift_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,24 +31,18 @@ class Lowered:
     """The hardware, and how its counts map to tensors of the canonical graph.
 
     ``wires`` has the tensors that exist in hardware, by their name in the integer graph;
+    ``origins`` the canonical tensor whose integers each one has, but for steps on the way;
     ``outputs`` the tensors that leave it, by port; ``host`` the nodes behind them that are left to
     the host. ``windows`` are the bits that the accumulators of a layer need, by its name.
     """
 
     dataflow: Dataflow
     wires: dict[str, Wire]
+    origins: dict[str, str]
     input: str
     outputs: dict[str, str]
     host: tuple[str, ...]
     windows: dict[str, int]
-
-    @staticmethod
-    def canonical_name(tensor: str, names: Container[str]) -> str:
-        """What a tensor of the integer graph is called in the graph it was built from."""
-        for suffix in ("", "_integers", "_flipped"):
-            if (name := tensor.removesuffix(suffix)) in names:
-                return name
-        return tensor
 
     @property
     def tensors(self) -> dict[Port, str]:
@@ -96,9 +90,11 @@ def lower(
     for value, port in port_names.items():
         build.edges.append(Edge(build.wires[value].port, Port("", port)))
     layers, edges = _forked(build)
+    existing = [v for v in build.wires if _exists(v, build)]
     return Lowered(
         Dataflow(name, layers, edges),
-        {g.name(v): _in_canonical(v, wire) for v, wire in build.wires.items() if _exists(v, build)},
+        {g.name(v): _in_canonical(v, build.wires[v]) for v in existing},
+        {g.name(v): o for v in existing if (o := provenance.of(v).origin) is not None},
         g.name(source),
         {port: g.name(value) for value, port in port_names.items()},
         tuple(node.op_type for node in host),
@@ -232,10 +228,9 @@ def _exists(value: ir.Value, build: Lowering) -> bool:
 
 def _in_canonical(value: ir.Value, wire: Wire) -> Wire:
     """The wire of an integer tensor as one of the tensor that it was built from."""
-    shift, kept = shift_of(value), kept_channels(value)
-    if shift.any():
-        wire = replace(wire, offset=wire.offset + shift)
-    if kept is None:
+    record = provenance.of(value)
+    if record.shift.any():
+        wire = replace(wire, offset=wire.offset + record.shift)
+    if record.channels is None:
         return wire
-    axis = 1 if len(g.shape(value)) > 2 else len(g.shape(value)) - 1
-    return replace(wire, channels=kept, axis=axis - len(g.shape(value)))
+    return replace(wire, channels=record.channels, axis=record.axis)

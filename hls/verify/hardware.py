@@ -3,8 +3,9 @@
 Golden is the original graph in exact real arithmetic (`sira.verification.golden`). The Python
 execution of the dataflow, the Verilog in Verilator and the HLS C++ must equal it; a float64
 execution of the original file by code that is not ours must equal it too. Both sides of every
-threshold are compared with that as well: those of the integer graph (`transforms.equality`), and
-each layer's with the integer graph's (`hls.verify.thresholds`). There is no tolerance anywhere.
+threshold are compared with that as well: those of the integer graph
+(`sira.verification.integer_model`), and each layer's with the integer graph's
+(`hls.verify.thresholds`). There is no tolerance anywhere.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from sira.numbers.scaled import ScaledInt, Value
 from sira.verification import golden
 from sira.verification.check import Check, compare
 from sira.verification.float_execution import check_float32, check_float64, flat, integer_tensors
+from sira.verification.integer_model import check_steps
 from sira.verification.oracle import Oracle
 from sira.verification.samples import Samples
-from transforms.equality import check_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,7 @@ def _same_integers(
 
 def _counts(lowered: Lowered, values: Mapping[str, Value], tensor: str) -> Ints:
     """Golden integers of a hardware tensor as the counts (samples, elements) on its wires."""
-    value = values[lowered.canonical_name(tensor, values)]
+    value = values[lowered.origins[tensor]]
     assert isinstance(value, ScaledInt)
     return lowered.wires[tensor].counts(value.lo)
 
@@ -212,7 +213,7 @@ def _python(lowered: Lowered, canonical: Mapping[str, Value], counts: Ints) -> l
             _counts(lowered, canonical, tensor),
         )
         for tensor, wire in lowered.wires.items()
-        if lowered.canonical_name(tensor, canonical) in canonical
+        if tensor in lowered.origins
     ]
 
 

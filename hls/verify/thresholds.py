@@ -1,8 +1,8 @@
 """The layers of MultiThreshold nodes against these nodes, on both sides of every threshold.
 
 Samples touch few thresholds of a layer. That the integer graph's own thresholds are right is for
-`transforms.equality` to check; here every layer must count as its MultiThreshold node says, however
-it does that: a layer is known by its streams and its execution alone.
+`sira.verification.integer_model` to check; here every layer must count as its MultiThreshold node
+says, however it does that: a layer is known by its streams and its execution alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import onnx_ir as ir
 from hls.dataflow import Ints, Layer
 from hls.lower.lower import Lowered
 from sira import graph as g
+from sira import provenance
 from sira.verification.check import Check, compare
-from transforms.constant_channels import shift_of
 
 _EVERY_COUNT = 2**10
 """Counts up to which a layer is checked at all of them."""
@@ -71,7 +71,7 @@ def _check_layer(layer: Layer, node: ir.Node, lowered: Lowered) -> Check:
     frames, wanted = _frames(asked.kinds, counts, asked.reached(counts))
     (found,) = layer.execute(frames)
     result = node.outputs[0]
-    offset = lowered.wires[g.name(result)].offset - shift_of(result)
+    offset = lowered.wires[g.name(result)].offset - provenance.of(result).shift
     found = found + np.resize(offset, found.shape[1])
     wanted = wanted + int(g.attribute(node, "out_bias", 0.0))
     return compare(f"thresholds of {layer.name} against the integer graph", found, wanted)
@@ -106,7 +106,7 @@ def _asked_for(node: ir.Node, lowered: Lowered) -> _Staircases:
     axis = len(shape) - 1 if last or len(shape) < 3 else 1
     rows = np.unravel_index(places, shape)[axis] if len(thresholds) > 1 else 0 * places
     # Wires speak of the graph with all its channels.
-    offset = np.resize(source.offset - shift_of(value), len(places))
+    offset = np.resize(source.offset - provenance.of(value).shift, len(places))
     factor = np.resize(source.factor, len(places))
     for op, constant in constants:
         own = np.broadcast_to(constant, shape).reshape(-1)[places]

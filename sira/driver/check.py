@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
@@ -24,9 +23,9 @@ from sira.numbers.scaled import ScaledInt, Value
 from sira.verification import golden
 from sira.verification.check import Check, merged
 from sira.verification.float_execution import check_float64, check_ranges, nearest
+from sira.verification.integer_model import check_integers, check_steps
 from sira.verification.oracle import Oracle
 from sira.verification.samples import Samples
-from transforms.equality import check_integers, check_steps
 
 _ELEMENTS = 2**23
 """Elements of all tensors together that are executed at once."""
@@ -143,34 +142,3 @@ def _agreement(
     wrong = nearest(out.reshape(golden_out.lo.shape), golden_out) != golden_out.lo
     each = wrong.reshape(len(out), -1).sum(axis=1)
     return int((each == 0).sum()), wrong.size, int(np.sum(each))
-
-
-def equality_report(equality: Equality | None) -> dict[str, Any] | None:
-    """For report.json, with the names that the report of a full run uses."""
-    if equality is None:
-        return None
-    recorded = equality.recorded
-    return {
-        "tool": "onnx.reference",
-        "samples": equality.samples,
-        "mismatches": equality.mismatches,
-        "oracle_mismatches": equality.oracle_mismatches,
-        "float64_ties": equality.float64_ties,
-        "thresholds_checked": equality.thresholds_checked,
-        "recorded_outputs": None
-        if recorded is None
-        else {
-            "samples_equal": recorded.equal,
-            "integers_compared": recorded.compared,
-            "integers_different": recorded.different,
-        },
-        "checks": [
-            {
-                "name": c.name,
-                "compared": c.compared,
-                "mismatches": c.mismatches,
-                "detail": c.detail,
-            }
-            for c in equality.checks
-        ],
-    }

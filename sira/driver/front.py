@@ -1,6 +1,6 @@
-"""The front half of the compiler: from a file to folded layers.
+"""The front half of the compiler: from a file to the integer graph.
 
-load -> analyze -> transforms -> lower -> fold
+load -> analyze -> transforms
 """
 
 from __future__ import annotations
@@ -8,23 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 import transforms
-from hls.fold import fold
-from hls.lower.lower import Lowered, lower
-from hls.verify.hardware import Subject
 from sira import graph as g
 from sira.analysis.datatype_bounds import DatatypeBounds, datatype_bounds
 from sira.analysis.ranges import Ranges, analyze
 from sira.certificate import writer as certify
 from sira.datatypes import InputSpec
-from sira.driver.options import Options
-from sira.errors import SiraError
 from sira.load import prepare
 
 Progress = Callable[[str], None]
@@ -142,44 +137,3 @@ def write_stages(front: Front, directory: Path) -> None:
     for name, contents in files.items():
         (stages / f"{name}.onnx").write_bytes(contents)
     certify.write(directory / "certificate.json.gz", claims)
-
-
-def build_dataflow(front: Front, options: Options) -> Lowered:
-    """The folded hardware of an integer graph."""
-    bits = _accumulator_bits(front, options)
-    lowered = lower(front.integer, front.integer_ranges, "accelerator", bits)
-    needed = lowered.windows.items()
-    if too_narrow := [f"{name} needs {w}" for name, w in needed if w > bits.get(name, w)]:
-        raise SiraError(
-            "accumulators would overflow",
-            where=f"--acc-bits {options.acc_bits}",
-            expected="at least the lossless width in every layer",
-            found=", ".join(too_narrow),
-            remedy="use --acc-bits auto, or a larger width",
-        )
-    dataflow = fold(lowered.dataflow, options.target_cycles, options.folding)
-    return replace(lowered, dataflow=dataflow)
-
-
-def _accumulator_bits(front: Front, options: Options) -> dict[str, int]:
-    """The widths of accumulators that the options ask for, by layer; none for the least ones."""
-    match options.acc_bits:
-        case "auto":
-            return {}
-        case "datatype":
-            return {name: bounds.bits_datatype for name, bounds in front.bounds.items()}
-        case bits:
-            return {g.label(node): bits for node in front.integer.graph}
-
-
-def subject(front: Front, lowered: Lowered) -> Subject:
-    """What verification needs to know."""
-    return Subject(
-        front.proto,
-        front.loaded,
-        front.loaded_ranges,
-        front.canonical,
-        front.canonical_ranges,
-        front.integer,
-        lowered,
-    )

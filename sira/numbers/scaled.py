@@ -130,6 +130,13 @@ def divide(a: Real, b: Real) -> Real:
     return enclose(a) / enclose(b)
 
 
+def same(a: Real, b: Real) -> bool:
+    """Whether two enclosures stem from one number: only if they are the same arrays."""
+    if isinstance(a, Exact) or isinstance(b, Exact):
+        return isinstance(a, Exact) and isinstance(b, Exact) and bool((a.values == b.values).all())
+    return a.lo is b.lo and a.hi is b.hi
+
+
 def signs(x: Real) -> Ints | None:
     """-1, 0 or 1 elementwise, or None where an enclosure does not decide it."""
     if isinstance(x, Exact):

@@ -91,6 +91,8 @@ Constants = list[NDArray[Any] | None]
 Evaluate = Callable[[ir.Node, Args], list[Arg]]
 ShapeRule = Callable[[ir.Node, list[Shape], Constants], list[Shape]]
 Slope = Callable[[ir.Node, Args], Ints | None]
+Partials = Callable[[ir.Node, Sequence[Interval], Interval], list[Interval]]
+"""(node, operands, output) -> the slope with respect to each operand."""
 Kind = Literal["elementwise", "quantizer", "layout", "mac", "other"]
 
 
@@ -103,6 +105,13 @@ class OpRule:
     ``slope``: for the first two kinds the sign of the slope with respect to the dynamic input,
     per channel (1 rising, -1 falling, 0 constant), or None where the function is not monotone.
     ``operands``: how many inputs may be computed; those behind them must be constant.
+    ``partials``: the derivatives of an elementwise operator by its operands. Each encloses every
+    slope between two points of the operands' box, so that of a kink is the hull of its two sides.
+    Without them slopes are unknown, which costs `sira.analysis.composite` tightness, never
+    soundness.
+    ``affine``: the operator changes scale and bias alone where it keeps integers; a Relu and its
+    kin do so where their operand does not change its sign.
+    ``clips``: the operator may cut off integers of its operand and leave the others as they are.
     """
 
     kind: Kind
@@ -110,6 +119,9 @@ class OpRule:
     shapes: ShapeRule
     slope: Slope | None = None
     operands: int = 1
+    partials: Partials | None = None
+    affine: bool = False
+    clips: bool = False
 
 
 RULES: dict[str, OpRule] = {}

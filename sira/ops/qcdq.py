@@ -112,4 +112,7 @@ def _sign_of_scale(node: ir.Node, args: Args) -> Ints:
 
 
 register("QuantizeLinear", rule=OpRule("quantizer", _quantize, _shapes, rising))
-register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, _shapes, _sign_of_scale))
+register(
+    "DequantizeLinear",
+    rule=OpRule("elementwise", _dequantize, _shapes, _sign_of_scale, affine=True),
+)

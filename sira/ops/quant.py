@@ -190,7 +190,7 @@ def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
     """Count the thresholds that x reaches; ``out_scale * count + out_bias``."""
     x = numbers(args[0]) if args[0] is not None else Interval.everything()
     rank = len(g.shape(node.outputs[0]))
-    axis = channel_axis(node)
+    axis = threshold_axis(node)
     steps = real(args[1])  # (C or 1, n)
     sizes = (1, g.shape(node.outputs[0])[axis])
     if len(steps.shape) != 2 or steps.shape[0] not in sizes:
@@ -236,11 +236,21 @@ def _count_exact(x: Exact, steps: Exact) -> Ints:
     return np.asarray(counts.sum(axis=-1), np.int64)
 
 
-def channel_axis(node: ir.Node) -> int:
-    """The axis that a MultiThreshold's rows belong to, by its data_layout (default: axis 1)."""
+_LAYOUTS = {2: "NC", 3: "NWC", 4: "NCHW"}
+"""What MultiThreshold assumes of a tensor of so many axes without a data_layout."""
+
+
+def threshold_axis(node: ir.Node) -> int:
+    """The axis of the channels that a MultiThreshold's rows belong to, by its data_layout."""
     rank = len(g.shape(node.outputs[0]))
-    layout = g.attribute(node, "data_layout", "") or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
+    layout = g.attribute(node, "data_layout", "") or _LAYOUTS.get(rank, "")
     return layout.index("C") if "C" in layout else 1
+
+
+def threshold_layout(rank: int, axis: int) -> str | None:
+    """The data_layout of a tensor with channels along ``axis``; None where no attribute says it."""
+    found = {(3, 1): "NCW", (3, 2): "NWC", (4, 1): "NCHW", (4, 3): "NHWC"}.get((rank, axis))
+    return None if found == "NCHW" else found
 
 
 register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, with_parameters(1, 2), rising))

@@ -24,7 +24,8 @@ from networks import LARGE, MOBILENET, SMALL, Network
 import sira
 from hls.dataflow import Layer
 from hls.implement.yosys import synthesize_layers
-from sira.driver.front import build_dataflow, transform
+from sira.driver.front import transform
+from sira.driver.hardware import build_dataflow
 
 HEADER = (
     "model", "layers", "cycles a frame: predicted", "simulated", "to the first output: predicted",

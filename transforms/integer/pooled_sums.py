@@ -7,7 +7,7 @@ a window may hold fewer; then sums are multiplied so that all have one scale.
 from __future__ import annotations
 
 from math import lcm, prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,37 +16,26 @@ from sira import graph as g
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
-from sira.numbers.scaled import Ints, ScaledInt, multiply
+from sira.numbers.scaled import Ints, multiply
 from sira.ops.axes import MAX_MULTIPLE, arrays
 from sira.ops.pool_windows import Windows, windows_of
 from sira.ops.reduce import reduce_axes
 from transforms.builder import whole
+from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
 
-if TYPE_CHECKING:
-    from transforms.integer.graph import IntegerGraph
 
-POOLED_SUMS = frozenset(
-    ("AveragePool", "GlobalAveragePool", "QuantAvgPool2d", "ReduceSum", "ReduceMean")
-)
+def _global(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+    return _total(graph, node, value, tuple(range(2, len(shape))), prod(shape[2:]))
 
 
-def pooled_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt) -> ir.Value:
-    """The integers of an average or a sum."""
-    x = node.inputs[0]
-    assert x is not None
-    shape = g.shape(x)
-    match node.op_type:
-        case "AveragePool":
-            return _average(graph, node, value)
-        case "GlobalAveragePool":
-            return _total(graph, node, value, tuple(range(2, len(shape))), prod(shape[2:]))
-        case "QuantAvgPool2d":
-            return _shifted_sum(graph, node, value, range_)
-        case _:
-            axes = tuple(a % len(shape) for a in reduce_axes(node, len(shape), arrays(node)))
-            count = prod(shape[a] for a in axes) if node.op_type == "ReduceMean" else 1
-            return _total(graph, node, value, axes, count)
+def _reduced(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
+    """ReduceSum and ReduceMean."""
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+    axes = tuple(a % len(shape) for a in reduce_axes(node, len(shape), arrays(node)))
+    count = prod(shape[a] for a in axes) if node.op_type == "ReduceMean" else 1
+    return _total(graph, node, value, axes, count)
 
 
 def _total(
@@ -153,9 +142,7 @@ def _ones(
     )
 
 
-def _shifted_sum(
-    graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt
-) -> ir.Value:
+def _shifted_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     """QuantAvgPool2d: thresholds where the sum, shifted right, reaches the next integer."""
     x = node.inputs[0]
     assert x is not None
@@ -177,6 +164,7 @@ def _shifted_sum(
     )
     accumulator = ((2 ** int(g.attribute(node, "ibits", 1)) - 1) * k * k).bit_length()
     shift = max(accumulator - int(g.attribute(node, "obits", 1)), 0)
+    range_ = graph.scaled(value)
     low, high = int(range_.lo.min()), int(range_.hi.max())
     steps = np.arange(low + 1, max(high, low + 1) + 1)[None] << shift
     thresholds = graph.b.constant(f"{name}_thresholds", whole(steps))
@@ -188,3 +176,12 @@ def _shifted_sum(
     return graph.b.node(
         "MultiThreshold", [u, thresholds], name, g.shape(value), attributes=counted, custom=True
     )
+
+
+RULES: Rules = {
+    "AveragePool": Rule(_average),
+    "GlobalAveragePool": Rule(_global),
+    "QuantAvgPool2d": Rule(_shifted_sum),
+    "ReduceSum": Rule(_reduced),
+    "ReduceMean": Rule(_reduced),
+}

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hls.dataflow import Ints, Memory
+from hls.layers.parts.folding import divisors
 from sira.errors import SiraError
 
 
@@ -31,11 +32,10 @@ def frozen(values: NDArray[np.generic] | Ints) -> Ints:
 def check_folding(layer: str, name: str, lanes: int, elements: int, of: str) -> None:
     """Raise `SiraError` unless ``lanes`` (a parallelism called ``name``) divides ``elements``."""
     if lanes < 1 or elements % lanes:
-        divisors = [n for n in range(1, elements + 1) if elements % n == 0]
         raise SiraError(
             f"{name} does not divide the {elements} {of}",
             where=layer,
-            expected=f"one of {', '.join(map(str, divisors))}",
+            expected=f"one of {', '.join(map(str, divisors(elements)))}",
             found=str(lanes),
             remedy="change the folding",
         )

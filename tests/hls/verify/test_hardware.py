@@ -21,7 +21,8 @@ from hls.emit.rtl import emit_rtl
 from hls.layers import MatrixVector, Thresholding
 from hls.simulate import verilator
 from hls.verify.hardware import Subject, Verification, verify
-from sira.driver.front import build_dataflow, subject, transform
+from sira.driver.front import transform
+from sira.driver.hardware import build_dataflow, subject
 from sira.driver.options import Options
 from sira.verification.samples import draw
 

@@ -21,8 +21,8 @@ from sira.driver.front import Front, transform
 from sira.numbers.scaled import Value
 from sira.verification import golden
 from sira.verification.check import Check
+from sira.verification.integer_model import check_integers, check_steps
 from sira.verification.oracle import Oracle
-from transforms.equality import check_integers, check_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class Case:
     ours: Mapping[str, Value]
 
     def integers(self, file: onnx.ModelProto) -> list[Check]:
-        stage = ir.from_proto(file)
+        stage = with_constants(self.front.integer, file)
         return check_integers(stage, self.front.integer_ranges, Oracle(file), self.ours)
 
     def steps(self, file: onnx.ModelProto, oracle: Oracle | None = None) -> tuple[list[Check], int]:
-        front, stage = self.front, ir.from_proto(file)
+        front, stage = self.front, with_constants(self.front.integer, file)
         return check_steps(
             stage, Oracle(file), front.loaded, front.loaded_ranges, oracle or self.oracle
         )
@@ -62,6 +62,14 @@ def differences(checks: list[Check]) -> set[str]:
 
 def constants(file: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     return {t.name: numpy_helper.to_array(t) for t in file.graph.initializer}
+
+
+def with_constants(model: ir.Model, file: onnx.ModelProto) -> ir.Model:
+    """The model, with the records of its tensors, and with the constants of a file."""
+    stage, arrays = model.clone(), constants(file)
+    for name, value in stage.graph.initializers.items():
+        value.const_value = ir.Tensor(arrays[name], name=name)
+    return stage
 
 
 def changed(file: onnx.ModelProto, name: str, index: Any, by: float = 1) -> onnx.ModelProto:
@@ -171,7 +179,7 @@ def test_sums_of_unrelated_scales() -> None:
     file, oracle = ir.to_proto(front.integer), Oracle(proto)
 
     def steps(file: onnx.ModelProto, oracle: Oracle = oracle) -> list[Check]:
-        stage = ir.from_proto(file)
+        stage = with_constants(front.integer, file)
         return check_steps(stage, Oracle(file), front.loaded, front.loaded_ranges, oracle)[0]
 
     checks, reachable = check_steps(

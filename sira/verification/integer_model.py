@@ -6,7 +6,7 @@ every integer of a stage. The original's integers are golden (`sira.verification
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,24 +14,20 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import Ranges
 from sira.numbers.exact import Exact
 from sira.numbers.scaled import Ints, ScaledInt, Value
+from sira.ops.quant import threshold_axis
 from sira.verification.check import Check, compare
-from sira.verification.float_execution import flat, nearest
+from sira.verification.float_execution import nearest
 from sira.verification.oracle import Oracle
-from sira.verification.oracle_steps import integer_start, points_around, steps_between
-from transforms.constant_channels import kept_channels, shift_of
+from sira.verification.oracle_steps import points_around, steps_between
 
 _PAIRS = 2**18
 """About how many pairs of integers are checked behind a sum of two that has none itself."""
 
 _NO_INTEGER = np.iinfo(np.int64).min
-
-
-def original_name(tensor: str, names: Container[str]) -> str:
-    """What a tensor of the integer graph is called in the graph it was built from."""
-    return tensor if tensor in names else tensor.removesuffix("_integers")
 
 
 def check_integers(
@@ -47,56 +43,51 @@ def check_integers(
     sample.
     """
     (source,) = stage.graph.inputs
-    x = ours[g.name(source)]
+    sent = provenance.of(source).origin_in(ours)
+    assert sent is not None
+    x = ours[sent]
     assert isinstance(x, ScaledInt)
     compared = {}
-    for value in _integers(stage, ranges):
-        golden = ours.get(original_name(g.name(value), ours))
-        if isinstance(golden, ScaledInt):
-            compared[g.name(value)] = value, golden
+    for value in _integer_tensors(stage, ranges):
+        origin = provenance.of(value).origin_in(ours)
+        if origin is not None and isinstance(golden := ours[origin], ScaledInt):
+            compared[g.name(value)] = value, origin, golden
+    assert compared, "no tensor of the integer model has a record of what it was made for"
     found = executed.run(x.lo, compared)
     return [
         compare(
             f"integer model against golden at {name}",
-            _whole(found[name]).reshape(len(x.lo), -1),
-            flat(_remaining(golden, value)),
+            _flat(provenance.of(value).restored(_integers(found[name]), origin)),
+            _flat(provenance.of(value).left(golden.lo)),
             first=first,
         )
-        for name, (value, golden) in compared.items()
+        for name, (value, origin, golden) in compared.items()
     ]
 
 
-def _integers(stage: ir.Model, ranges: Ranges) -> list[ir.Value]:
+def _integer_tensors(stage: ir.Model, ranges: Ranges) -> list[ir.Value]:
     """Tensors that are computed from integers alone; the host's real numbers lie behind them."""
     found = set(stage.graph.inputs)
     for node in stage.graph:
         if found.issuperset(g.dynamic_inputs(node)):
-            found.update(v for v in node.outputs if _is_whole(ranges.values.get(g.name(v))))
+            found.update(v for v in node.outputs if _is_integers(ranges.values.get(g.name(v))))
     outputs = set(stage.graph.outputs)
     return [v for n in stage.graph for v in n.outputs if v in found and v not in outputs]
 
 
-def _is_whole(range_: object) -> bool:
+def _is_integers(range_: object) -> bool:
     return isinstance(range_, ScaledInt) and all(
         isinstance(x, Exact) and all(f.denominator == 1 for f in x.values.ravel())
         for x in (range_.scale, range_.bias)
     )
 
 
-def _remaining(golden: ScaledInt, value: ir.Value) -> ScaledInt:
-    """Golden integers as the stage has them: less constant channels, and shifted."""
-    kept, shift, q = kept_channels(value), shift_of(value), golden.lo
-    shape = g.shape(value)
-    axis = len(shape) - 1
-    if kept is not None:
-        axis = next(i for i, (a, b) in enumerate(zip(q.shape[1:], shape, strict=True)) if a != b)
-        q = np.take(q, kept, axis + 1)
-    if shift.size > 1:
-        shift = shift.reshape((-1,) + (1,) * (len(shape) - 1 - axis))
-    return ScaledInt(q - shift, q - shift, golden.scale, golden.bias)
+def _flat(q: Ints) -> Ints:
+    """(samples, *shape) as (samples, elements)."""
+    return q.reshape(len(q), -1)
 
 
-def _whole(values: NDArray[np.float64]) -> Ints:
+def _integers(values: NDArray[np.float64]) -> Ints:
     """As integers; what is none becomes one that nothing equals."""
     q = np.rint(values)
     return np.where(q == values, q, _NO_INTEGER).astype(np.int64)
@@ -129,28 +120,24 @@ def _check_node(
     counted, result = node.inputs[0], node.outputs[0]
     thresholds = g.array(node.inputs[1])
     assert counted is not None and thresholds is not None
-    sink = values[original_name(g.name(result), values)]
-    layout = g.attribute(node, "data_layout", "")
-    axis = layout.index("C") if layout else min(1, len(g.shape(result)) - 1)
-    source, factor, offset = _affine(counted, values)
-    if (terms := _terms(source, values, ranges)) is not None:
-        plane = _Plane(*terms, factor, offset, axis)
-        return _check_plane(node, plane, sink, executed, ranges, oracle)
-    start = values.get(original_name(g.name(source), values))
-    if start is None or ranges.scaled(start) is None:  # only the canonical form has this tensor
-        start = integer_start(sink, ranges)
-    steps = steps_between(start, sink, axis, ranges, (factor, offset))
-    kept, shift = kept_channels(source), shift_of(source)[:, None]
-    channels = np.arange(steps.channels) if kept is None else kept
-    a, b = (steps.arranged(x) for x in (factor, offset))
-    lo, hi = steps.lo[channels] - shift, steps.hi[channels] - shift  # (C, K)
+    sink = _original(result, values, ranges)
+    assert sink is not None, f"{g.describe(node)} counts what the original does not have"
+    axis = threshold_axis(node)
+    term = _term(counted, values, ranges)
+    if isinstance(term, _Plane):
+        return _check_plane(node, term, sink, axis, executed, ranges, oracle)
+    steps = steps_between(term.value, sink, axis, ranges, (term.factor, term.offset))
+    record = provenance.of(result)
+    channels = np.arange(steps.channels) if record.channels is None else record.channels
+    a, b = steps.arranged(term.factor), steps.arranged(term.offset)
+    lo, hi = steps.lo[channels], steps.hi[channels]  # (C, K)
     points, reachable = points_around(_far_sides(thresholds.astype(np.int64), a, b), lo, hi)
     everywhere = np.tile(steps.lo, (len(points), 1, 1))  # other channels stay where they are
-    everywhere[:, channels] = points + shift
+    everywhere[:, channels] = points
     wanted = steps.execute(oracle, everywhere)[:, channels]
     q = (a * points + b).astype(np.float64)
     counts = executed.run_tail(g.name(counted), g.name(result), steps.placed(q))
-    found = _whole(steps.taken(counts)) + shift_of(result)[:, None]
+    found = _integers(steps.taken(counts)) + record.shift[:, None]
     return _compared(node, found, wanted), reachable
 
 
@@ -162,7 +149,7 @@ def _compared(node: ir.Node, found: Ints, wanted: Ints) -> Check:
 
 @dataclass(frozen=True, eq=False)
 class _Term:
-    """One operand of a sum: ``factor`` times the integers of ``value``, plus ``offset``."""
+    """``factor`` times the integers of a tensor of the original, plus ``offset``."""
 
     value: ir.Value
     factor: Ints
@@ -171,38 +158,57 @@ class _Term:
 
 @dataclass(frozen=True, eq=False)
 class _Plane:
-    """What is counted: ``factor`` times the sum of two operands, plus ``offset``."""
+    """``factor`` times the sum of two operands, plus ``offset``."""
 
     one: _Term
     two: _Term
     factor: Ints
     offset: Ints
-    axis: int
 
 
-def _terms(
-    source: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges
-) -> tuple[_Term, _Term] | None:
-    """The operands of a sum that has integers in this model but none in the original."""
-    node = source.producer()
-    known = values.get(original_name(g.name(source), values))
-    if known is not None or node is None or node.op_type != "Add":
-        return None
-    operands = g.dynamic_inputs(node)
-    if len(operands) != 2:
-        return None
-    terms = []
-    for operand in operands:
-        value, factor, offset = _affine(operand, values)
-        original = values.get(original_name(g.name(value), values))
-        if original is None or ranges.scaled(original) is None:
-            return None
-        terms.append(_Term(original, factor, offset))
-    return terms[0], terms[1]
+def _original(value: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges) -> ir.Value | None:
+    """The tensor of the original whose integers, up to their sign, ``value`` has."""
+    found = (values[o] for o in provenance.of(value).origins if o in values)
+    return next((v for v in found if ranges.scaled(v) is not None), None)
+
+
+def _term(value: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges) -> _Term | _Plane:
+    """What a tensor of the integer model is in integers of the original ``values``."""
+    chain: list[tuple[str, Ints]] = []
+    while (original := _original(value, values, ranges)) is None:
+        node = value.producer()
+        assert node is not None and node.op_type in ("Mul", "Add"), g.name(value)
+        operands = g.dynamic_inputs(node)
+        if len(operands) == 2:
+            one, two = (_term(v, values, ranges) for v in operands)
+            assert node.op_type == "Add" and isinstance(one, _Term) and isinstance(two, _Term)
+            return _Plane(one, two, *_collapsed(chain))
+        (constant,) = (c for v in node.inputs if (c := g.array(v)) is not None)
+        chain.append((node.op_type, constant.astype(np.int64)))
+        (value,) = operands
+    a, b = _collapsed(chain)
+    record = provenance.of(value)
+    sign = record.sign(g.name(original))
+    sign = np.where(sign == 0, 1, sign)  # the original is constant there
+    return _Term(original, a * sign, b - a * record.column(record.shift))
+
+
+def _collapsed(chain: Sequence[tuple[str, Ints]]) -> tuple[Ints, Ints]:
+    """Factor and offset of multiplications and additions, the last one first."""
+    a, b = np.ones((), np.int64), np.zeros((), np.int64)
+    for op, c in reversed(chain):
+        a, b = (a * c, b * c) if op == "Mul" else (a, b + c)
+    return a, b
 
 
 def _check_plane(
-    node: ir.Node, plane: _Plane, sink: ir.Value, executed: Oracle, ranges: Ranges, oracle: Oracle
+    node: ir.Node,
+    plane: _Plane,
+    sink: ir.Value,
+    axis: int,
+    executed: Oracle,
+    ranges: Ranges,
+    oracle: Oracle,
 ) -> tuple[Check, int]:
     """The steps along the second operand, for each of some values of the first.
 
@@ -211,7 +217,7 @@ def _check_plane(
     thresholds = g.array(node.inputs[1])
     assert thresholds is not None
     one, two = (
-        steps_between(t.value, sink, plane.axis, ranges, (t.factor, t.offset, plane.offset))
+        steps_between(t.value, sink, axis, ranges, (t.factor, t.offset, plane.offset))
         for t in (plane.one, plane.two)
     )
     one, two = one.widest(), two.widest()
@@ -235,26 +241,8 @@ def _check_plane(
     counted, result = node.inputs[0], node.outputs[0]
     assert counted is not None
     q = (a1 * q1 + a2 * q2 + b).astype(np.float64)
-    found = _whole(two.taken(executed.run_tail(g.name(counted), g.name(result), two.placed(q))))
+    found = _integers(two.taken(executed.run_tail(g.name(counted), g.name(result), two.placed(q))))
     return _compared(node, found, np.broadcast_to(wanted, found.shape)), int(reached.sum())
-
-
-def _affine(value: ir.Value, known: Container[str]) -> tuple[ir.Value, Ints, Ints]:
-    """A tensor of the original and integers a, b such that ``value`` is a times it plus b."""
-    chain: list[tuple[str, Ints]] = []
-    while original_name(g.name(value), known) not in known:
-        node = value.producer()
-        if node is None or node.op_type not in ("Mul", "Add"):
-            break
-        constants = [c for v in node.inputs if (c := g.array(v)) is not None]
-        if len(constants) != 1:
-            break
-        chain.append((node.op_type, constants[0].astype(np.int64)))
-        (value,) = g.dynamic_inputs(node)
-    a, b = np.ones((), np.int64), np.zeros((), np.int64)
-    for op, c in reversed(chain):
-        a, b = (a * c, b * c) if op == "Mul" else (a, b + c)
-    return value, a, b
 
 
 def _far_sides(thresholds: Ints, a: Ints, b: Ints) -> Ints:
