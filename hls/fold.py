@@ -11,10 +11,11 @@ from itertools import pairwise
 from math import gcd, lcm
 from typing import TypeGuard
 
-from hls.dataflow import Dataflow, Edge, Layer, Port, WindowGenerator, free_name
+from hls.dataflow import Dataflow, Edge, Layer, Port, WindowGenerator
 from hls.layers.parts.folding import divisors, refolded
 from hls.layers.width_converter import WidthConverter
 from sira.errors import SiraError
+from sira.names import free_name
 
 LEAST_TARGET_CYCLES = 1024
 DEFAULT_PRODUCTS = 512

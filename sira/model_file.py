@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import onnx
 
 
-def read(path: str | Path) -> onnx.ModelProto:
-    """Parse the file, as it is. Raises `SiraError` for a file that holds no model."""
+def check_readable(path: str | Path) -> None:
+    """Raises `SiraError` where there is no file, or one that may not be read."""
     file = Path(path)
     if not file.is_file():
         raise SiraError("no such file", where=str(path), remedy="check the path of the model")
@@ -20,6 +20,12 @@ def read(path: str | Path) -> onnx.ModelProto:
         file.open("rb").close()
     except OSError as error:
         raise SiraError("cannot be opened", where=str(path), found=str(error.strerror)) from error
+
+
+def read(path: str | Path) -> onnx.ModelProto:
+    """Parse the file, as it is. Raises `SiraError` for a file that holds no model."""
+    check_readable(path)
+    file = Path(path)
     import onnx  # takes longer than to find out that there is no such file
 
     try:

@@ -21,6 +21,7 @@ from sira import graph as g
 from sira import provenance
 from sira.analysis.ranges import Ranges
 from sira.numbers.scaled import Ints
+from sira.ops import mac_of
 from sira.ops.quant import threshold_axis, threshold_layout
 from transforms.builder import annotate, float32, weights_type, whole
 
@@ -112,7 +113,9 @@ def _link(producer: ir.Node) -> _Link | None:
 
 def _channel_axis(layer: ir.Node) -> int:
     """The axis of a dense layer's output along which its channels lie."""
-    return 1 if layer.op_type == "Conv" else len(g.shape(layer.outputs[0])) - 1
+    mac = mac_of(layer)
+    assert mac is not None
+    return len(g.shape(layer.outputs[0])) + mac.axis
 
 
 def _dense(node: ir.Node) -> bool:

@@ -17,8 +17,8 @@ from typing import Literal
 
 from hls.dataflow import Dataflow
 from hls.emit.rtl import axis_prefixes, identifiers
+from sira.report_schema import Backend
 
-Backend = Literal["verilog", "hls", "both"]
 TclTool = Literal["tclsh", "tkinter"]
 
 _TCL = Path(__file__).parents[1] / "tcl"

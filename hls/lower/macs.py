@@ -24,7 +24,6 @@ from hls.lower.windows import (
     geometry,
     pooled_sum,
     stream_of_windows,
-    strides_and_dilations,
 )
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
@@ -89,9 +88,7 @@ def conv(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
     wire, shape = image(build.wire(x), x, node)
     constant, weights = build.ranges[w], build.integers(node, 1)
     assert isinstance(constant, Constant) and weights is not None
-    window = window_of(node, constant)
-    strides, dilations = strides_and_dilations(node, len(window.axes))
-    found = geometry([a.index for a in window.axes], shape[:2], strides, dilations)
+    found = geometry(window_of(node, constant).axes)
     return _convolution(build, node, wire, shape, _planes(weights), found)
 
 
@@ -106,28 +103,23 @@ def conv_transpose(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
     groups = g.attribute(node, "group", 1)
     kernel = _planes(weights)
     window = transposed_window(node, shape[4 - weights.ndim : 2], weights.shape[2:])
-    strides, dilations = strides_and_dilations(node, len(window.axes))
-    tables = [
-        np.where(axis.index >= 0, axis.index * stride, -1)[:, ::-1]
-        for axis, stride in zip(window.axes, strides, strict=True)
-    ]
     by_group = kernel.reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
     turned = by_group.reshape(-1, len(kernel) // groups, *kernel.shape[2:])[:, :, ::-1, ::-1]
-    apart = [1] * (2 - len(strides)) + strides
+    found = geometry([axis.turned for axis in window.axes])
+    apart = found.vertical.apart, found.horizontal.apart
     size = ((shape[0] - 1) * apart[0] + 1, (shape[1] - 1) * apart[1] + 1)
-    found = geometry(tables, size, [1] * len(strides), dilations)
     if min(found.pads) < 0:
         raise refuse(
             node, "the pads are larger than the kernel reaches",
             "pads of at most dilation * (kernel - 1)", str(g.attribute(node, "pads")),
             "crop behind the operator instead",
         )  # fmt: skip
-    if apart != [1, 1]:
+    if apart != (1, 1):
         fill = count_of_zero(wire)
         layer = ZeroInsertion(
             build.between(f"{g.label(node)}_zeros"),
             shape,
-            (apart[0], apart[1]),
+            apart,
             fill or 0,
             wire.bits,
             1,

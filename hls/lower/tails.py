@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hls.dataflow import Ints, Layer
+from hls.device import default_device
 from hls.layers import Thresholding
 
 
@@ -56,8 +57,8 @@ def candidate(name: str) -> Callable[[Candidate], Candidate]:
 
 
 def estimated_lut(layer: Layer) -> float:
-    """LUTs as the layer itself estimates them."""
-    return layer.estimate().lut
+    """LUTs by the prices of the default family of devices."""
+    return default_device().price(layer.inventory()).lut
 
 
 def cheapest(tail: Tail, price: Price = estimated_lut) -> Layer:

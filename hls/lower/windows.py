@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -15,26 +16,49 @@ from hls.lower.build import ZERO, Lowering, image, refuse
 from hls.lower.rules import rule
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
-from sira.ops.pool_windows import windows_of
+from sira.ops.windows import Axis, pooling_window
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """A window that slides over an image; ``rows`` (OH, kh) and ``columns`` (OW, kw) say which
-    taps read the image, the others read padding (or a gap between spread elements)."""
+    """A window that slides over an image, by the axes of its rows and its columns."""
 
-    kernel: Pair
-    strides: Pair
-    dilations: Pair
-    pads: tuple[int, int, int, int]  # top, left, bottom, right
-    rows: NDArray[np.bool_]
-    columns: NDArray[np.bool_]
+    vertical: Axis
+    horizontal: Axis
+
+    @property
+    def kernel(self) -> Pair:
+        return self.vertical.kernel, self.horizontal.kernel
+
+    @property
+    def strides(self) -> Pair:
+        return self.vertical.stride, self.horizontal.stride
+
+    @property
+    def dilations(self) -> Pair:
+        return self.vertical.dilation, self.horizontal.dilation
+
+    @property
+    def pads(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right; behind the image as far as windows reach."""
+        y, x = self.vertical, self.horizontal
+        return y.before, x.before, y.overhang, x.overhang
+
+    @property
+    def rows(self) -> NDArray[np.bool_]:
+        """Which taps read the image (OH, kh); others read padding or an inserted zero."""
+        return self.vertical.inside
+
+    @property
+    def columns(self) -> NDArray[np.bool_]:
+        """The same along a row (OW, kw)."""
+        return self.horizontal.inside
 
     @property
     def outputs(self) -> Pair:
-        return len(self.rows), len(self.columns)
+        return self.vertical.outputs, self.horizontal.outputs
 
     @property
     def padded(self) -> bool:
@@ -45,36 +69,10 @@ class Geometry:
         return self.kernel[0] * self.kernel[1]
 
 
-def geometry(tables: list[Ints], sizes: Pair, strides: list[int], dilations: list[int]) -> Geometry:
-    """The window of tables ``index[output, tap]`` into each spatial axis, -1 for padding.
-
-    With one axis, the image has one row.
-    """
-    lead = 2 - len(tables)
-    tables = [np.zeros((1, 1), np.int64)] * lead + tables
-    pads = []
-    steps = list(zip([1] * lead + strides, [1] * lead + dilations, strict=True))
-    for table, size, (stride, dilation) in zip(tables, sizes, steps, strict=True):
-        output, tap = (int(i[0]) for i in np.nonzero(table >= 0))
-        begin = output * stride + tap * dilation - int(table[output, tap])
-        last = (len(table) - 1) * stride + (table.shape[1] - 1) * dilation - begin
-        pads.append((begin, max(last + 1 - size, 0)))
-    return Geometry(
-        (tables[0].shape[1], tables[1].shape[1]),
-        (steps[0][0], steps[1][0]),
-        (steps[0][1], steps[1][1]),
-        (pads[0][0], pads[1][0], pads[0][1], pads[1][1]),
-        tables[0] >= 0,
-        tables[1] >= 0,
-    )
-
-
-def strides_and_dilations(node: ir.Node, axes: int) -> tuple[list[int], list[int]]:
-    """Strides and dilations."""
-    strides, dilations = (
-        [int(v) for v in g.attribute(node, name) or [1] * axes] for name in ("strides", "dilations")
-    )
-    return strides, dilations
+def geometry(axes: Sequence[Axis]) -> Geometry:
+    """The window along these axes; with one axis, the image has one row."""
+    vertical, horizontal = (*(Axis(1, 1, 1),) * (2 - len(axes)), *axes)
+    return Geometry(vertical, horizontal)
 
 
 def stream_of_windows(
@@ -151,12 +149,7 @@ def max_pool(build: Lowering, node: ir.Node) -> Wire:
             name, "max", channels, prod(spatial), wire.bits, 1
         )
         return replace(wire, port=build.chain(pool, wire.port), layout=layout)
-    tables = [np.where(w.inside, w.positions, -1) for w in windows_of(node, spatial)]
-    strides, dilations = (
-        [int(v) for v in g.attribute(node, name) or [1] * len(spatial)]
-        for name in ("strides", "dilations")
-    )
-    window = geometry(tables, shape[:2], strides, dilations)
+    window = geometry(pooling_window(node, spatial).axes)
     if window.kernel == shape[:2] and not window.padded:
         pool = GlobalPooling(name, "max", channels, prod(spatial), wire.bits, 1)
         return replace(wire, port=build.chain(pool, wire.port), layout=layout)

@@ -36,6 +36,14 @@ def check_place(target: Path) -> None:
         raise SiraError("not a folder", where=f"-o {target}", remedy="choose another name")
 
 
+def check_file_place(file: Path, option: str) -> None:
+    """Raises `SiraError` where ``file``, which ``option`` names, cannot be made."""
+    if not file.resolve().parent.is_dir():
+        raise SiraError("no such folder", where=f"{option} {file}", remedy="create it first")
+    if file.is_dir():
+        raise SiraError("a folder, not a file", where=f"{option} {file}")
+
+
 @contextmanager
 def build_folder(target: Path) -> Iterator[Path]:
     """A folder to write to, whose files appear in ``target`` when the block ends.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from sira.errors import SiraError
-from sira.model_file import input_names, read
+from sira.model_file import check_readable, input_names, read
 
 if TYPE_CHECKING:
     import onnx
@@ -135,6 +135,13 @@ def _compile_parser() -> _Parser:
         help="cycles a frame for layers that --folding does not name (default: 1024, or more for a "
         "network of many products)",
     )
+    _add_checks_and_tools(p)
+    p.add_common()
+    return p
+
+
+def _add_checks_and_tools(p: argparse.ArgumentParser) -> None:
+    """The options of sira-compile that say what to check, and for which tools to write."""
     p.add_argument(
         "--verify",
         type=int,
@@ -166,8 +173,6 @@ def _compile_parser() -> _Parser:
         metavar="MHZ",
         help="clock of the Vivado scripts (default: %(default)g)",
     )
-    p.add_common()
-    return p
 
 
 def _verify_parser() -> _Parser:
@@ -181,6 +186,7 @@ def _verify_parser() -> _Parser:
 
 def _request(arguments: argparse.Namespace) -> tuple[onnx.ModelProto, Options]:
     """The model and the options of a command line, checked as far as possible without compiler."""
+    check_readable(arguments.model)
     from sira.datatypes import parse_inputs
     from sira.driver.build_folder import check_place
     from sira.driver.options import Options, read_folding
@@ -237,12 +243,12 @@ def _compile(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from sira.driver.build_folder import read_build
+    from sira.driver.build_folder import check_file_place, read_build
 
     directory, junit = arguments.directory, arguments.junit
     report = read_build(directory)
-    if junit is not None and not junit.resolve().parent.is_dir():
-        raise SiraError("no such folder", where=f"--junit {junit}", remedy="create it first")
+    if junit is not None:
+        check_file_place(junit, "--junit")
     from hls.report.data import verification_report
     from sira.driver.reverify import reverify, write_junit
     from sira.driver.show import show_verification

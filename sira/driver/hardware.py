@@ -14,18 +14,17 @@ from hls.emit.rtl import emit_rtl
 from hls.emit.vivado import emit_vivado
 from hls.fold import fold
 from hls.lower.lower import Lowered, lower
-from hls.verify.hardware import Subject
 from sira import graph as g
-from sira.driver.front import Front
 from sira.driver.options import Options
 from sira.errors import SiraError
 from sira.report_schema import Backend, RecordedInput, RecordedOptions
+from transforms.stages import Stages
 
 
-def build_dataflow(front: Front, options: Options) -> Lowered:
+def build_dataflow(stages: Stages, options: Options) -> Lowered:
     """The folded hardware of an integer graph."""
-    bits = _accumulator_bits(front, options)
-    lowered = lower(front.integer, front.integer_ranges, "accelerator", bits)
+    bits = _accumulator_bits(stages, options)
+    lowered = lower(stages.integer.model, stages.integer.ranges, "accelerator", bits)
     needed = lowered.windows.items()
     if too_narrow := [f"{name} needs {w}" for name, w in needed if w > bits.get(name, w)]:
         raise SiraError(
@@ -39,28 +38,15 @@ def build_dataflow(front: Front, options: Options) -> Lowered:
     return replace(lowered, dataflow=dataflow)
 
 
-def _accumulator_bits(front: Front, options: Options) -> dict[str, int]:
+def _accumulator_bits(stages: Stages, options: Options) -> dict[str, int]:
     """The widths of accumulators that the options ask for, by layer; none for the least ones."""
     match options.acc_bits:
         case "auto":
             return {}
         case "datatype":
-            return {name: bounds.bits_datatype for name, bounds in front.bounds.items()}
+            return {name: bounds.bits_datatype for name, bounds in stages.bounds.items()}
         case bits:
-            return {g.label(node): bits for node in front.integer.graph}
-
-
-def subject(front: Front, lowered: Lowered) -> Subject:
-    """What verification needs to know."""
-    return Subject(
-        front.proto,
-        front.loaded,
-        front.loaded_ranges,
-        front.canonical,
-        front.canonical_ranges,
-        front.integer,
-        lowered,
-    )
+            return {g.label(node): bits for node in stages.integer.model.graph}
 
 
 def emit(dataflow: Dataflow, options: Options, directory: Path) -> None:

@@ -94,7 +94,7 @@ def read_folding(path: Path) -> Folding:
             expected='{"layer name": {"pe": 4, "simd": 16}, ...}',
             found=str(error),
         ) from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SiraError("cannot be read as JSON", where=where, found=str(error)) from error
 
 

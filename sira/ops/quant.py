@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira.datatypes import IntegerType, parse_datatype
 from sira.errors import SiraError
 from sira.numbers.exact import Enclosure, Exact
 from sira.numbers.int64 import from_objects, plus, whole_numbers
@@ -253,6 +254,34 @@ def threshold_layout(rank: int, axis: int) -> str | None:
     return None if found == "NCHW" else found
 
 
-register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, with_parameters(1, 2), rising))
-register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, with_parameters(1), rising))
-register("MultiThreshold", rule=OpRule("quantizer", _multithreshold, first_shape, rising))
+def _datatype(node: ir.Node) -> IntegerType:
+    bits, signed = bit_width(node), g.attribute(node, "signed", 1)
+    if signed and bits == 1:
+        return parse_datatype("BIPOLAR", "")
+    return parse_datatype(f"{'' if signed else 'U'}INT{bits}", "")
+
+
+def _output_datatype(node: ir.Node) -> IntegerType | None:
+    text = g.attribute(node, "out_dtype", "")
+    return parse_datatype(text, g.describe(node)) if text else None
+
+
+register(
+    "Quant",
+    "IntQuant",
+    rule=OpRule("quantizer", _quant, with_parameters(1, 2), rising, datatype=_datatype),
+)
+register(
+    "BipolarQuant",
+    rule=OpRule(
+        "quantizer",
+        _bipolar_quant,
+        with_parameters(1),
+        rising,
+        datatype=lambda node: parse_datatype("BIPOLAR", ""),
+    ),
+)
+register(
+    "MultiThreshold",
+    rule=OpRule("quantizer", _multithreshold, first_shape, rising, datatype=_output_datatype),
+)

@@ -9,13 +9,13 @@ import onnx_ir as ir
 import pytest
 from lookup_table import LookupTable, lookup_table
 from onnx_models import Net, annotated, integers
+from sira.driver.front import transform
 
 from hls.dataflow import Ints
 from hls.layers import Thresholding
 from hls.lower.lower import Lowered, lower
 from hls.lower.tails import CANDIDATES
 from hls.verify.thresholds import check_layers
-from sira.driver.front import transform
 
 RNG = np.random.default_rng(3)
 

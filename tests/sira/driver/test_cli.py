@@ -199,6 +199,12 @@ def test_bad_input_declaration(
     assert fails(model, "--input", text) == f"error: --input {text}: {reason}"
 
 
+def test_an_input_declared_twice(fails: Callable[..., str], tmp_path: Path) -> None:
+    model = saved(layer(quantized=False), tmp_path / "model.onnx")
+    line = fails(model, "--input", "UINT8", "--input", "x=UINT4")
+    assert line == "error: --input x=UINT4: declared twice, found x"
+
+
 @pytest.mark.parametrize("contents, reason", [
     ('{"MatMul_2": {"pe": 3}}', "of MatMul_2: illegal folding, expected pe to divide 4, found "
      "pe=3; choose one of 1, 2, 4"),
@@ -353,7 +359,7 @@ def test_output_is_a_file(
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(sira.SiraError, match="no such file") as caught:
         main([str(tmp_path / "none.onnx"), "--debug"])
-    assert caught.traceback[-1].name == "read"
+    assert caught.traceback[-1].name == "check_readable"
 
 
 def test_a_fault_of_our_own_is_not_a_difference_in_the_hardware(

@@ -48,6 +48,7 @@ def test_folding_file(tmp_path: Path) -> None:
     ("", "cannot be read as JSON, found Input data was truncated$"),
     ("{", "cannot be read as JSON, found Input data was truncated$"),
     ("{'first'", r"cannot be read as JSON, found JSON is malformed: .*\(byte 1\)$"),
+    ("{\"\udcff\": {}}", "cannot be read as JSON, found 'utf-8' codec can't decode byte 0xff"),
     ("[1]", 'not a folding file, expected {"layer name": {"pe": 4, "simd": 16}, ...}, found '
      "Expected `object`, got `array`$"),
     ('{"first": 3}', "not a folding file, .* got `int`"),
@@ -58,7 +59,7 @@ def test_folding_file(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_unreadable_folding_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "folding.json"
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(SiraError, match=f"^folding {path}: {message}"):
         read_folding(path)
 

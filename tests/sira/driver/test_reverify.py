@@ -141,6 +141,8 @@ def test_no_build_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("text, found", [
     ("[]", "Expected `object`, got `array`"),
     ("{", "Input data was truncated"),
+    ('{"schema_version": 1, "model": "\udcff"}', "'utf-8' codec can't decode byte 0xff in position "
+     "0: invalid start byte"),
     ('{"model": "m"}', "Object missing required field `schema_version`"),
     ('{"schema_version": "1"}', "Expected `int`, got `str` - at `$.schema_version`"),
     ('{"schema_version": 1, "model": "m"}', "Object missing required field `layers`"),
@@ -149,7 +151,7 @@ def test_a_report_of_something_else(
     folder: Path, capsys: pytest.CaptureFixture[str], text: str, found: str
 ) -> None:
     path = folder / "report.json"
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     assert error(capsys, folder) == (
         f"error: {path}: not a report of sira-compile, expected a complete report with hardware, "
         f"found {found}; compile the model again"
@@ -235,6 +237,8 @@ def test_junit_goes_to_a_folder_that_exists(
     target = tmp_path / "none" / "j.xml"
     line = error(capsys, folder, "--junit", target)
     assert line == f"error: --junit {target}: no such folder; create it first"
+    line = error(capsys, folder, "--junit", tmp_path)
+    assert line == f"error: --junit {tmp_path}: a folder, not a file"
 
 
 def test_declared_inputs_are_remembered(tmp_path: Path) -> None:
