@@ -25,7 +25,7 @@ class ZeroInsertion(Defaults):
     (width - 1) * strides[1] + 1, channels). ``fill`` is a count in every channel.
     """
 
-    kind: ClassVar[str] = "spread"
+    kind: ClassVar[str] = "zero_insertion"
 
     name: str
     shape: tuple[int, int, int]

@@ -44,6 +44,7 @@ def add(build: Lowering, node: ir.Node) -> Wire | None:
 
 @rule("Sub", absorbed=True)
 def subtract(build: Lowering, node: ir.Node) -> Wire | None:
+    """A difference with integer constants, which changes factor and offset, or of two tensors."""
     if len(g.dynamic_inputs(node)) == 2:
         return _sum(build, node, -1)
     found = _constant(build, node)
@@ -80,6 +81,7 @@ def _constant(build: Lowering, node: ir.Node) -> tuple[Wire, Ints] | None:
 
 
 def _operands(build: Lowering, node: ir.Node) -> tuple[Wire, Wire]:
+    """The wires of both operands, which must send their elements in one order."""
     left, right = in_own_shape(build, node, 0), in_own_shape(build, node, 1)
     if not left.layout.same_as(right.layout):
         raise refuse(
@@ -92,12 +94,14 @@ def _operands(build: Lowering, node: ir.Node) -> tuple[Wire, Wire]:
 
 
 def _sum(build: Lowering, node: ir.Node, sign: int) -> Wire:
+    """The first operand plus ``sign`` times the second."""
     left, right = _operands(build, node)
     (fl, ol), (fr, ol_right) = by_channel(left), by_channel(right)
     return _elementwise(build, node, left, right, 0, fl, sign * fr, ol + sign * ol_right)
 
 
 def _product(build: Lowering, node: ir.Node) -> Wire:
+    """The product of both operands, which need factors that all channels share."""
     left, right = _operands(build, node)
     if settled(left).factor.size * settled(right).factor.size != 1:
         left = build.materialised(left, f"{g.label(node)}_left")

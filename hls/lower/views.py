@@ -38,18 +38,21 @@ def same(build: Lowering, node: ir.Node) -> Wire:
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def reshape(build: Lowering, node: ir.Node) -> Wire:
+    """Another shape of the same stream, as far as its order of elements allows."""
     wire = build.wire(node.inputs[0])
     return wire.reshaped(g.shape(node.outputs[0]))
 
 
 @rule("Transpose")
 def transpose(build: Lowering, node: ir.Node) -> Wire:
+    """Another order of the axes; the stream stays as it is."""
     wire = in_own_shape(build, node, 0)
     order = permutation_of(node, len(wire.layout.sizes))
     return wire.with_layout(wire.layout.transposed(order))
 
 
 def permutation_of(node: ir.Node, rank: int) -> tuple[int, ...]:
+    """The input's axis at each axis of a Transpose's output."""
     return tuple(permutation(node, rank))
 
 

@@ -85,9 +85,9 @@ def stream_of_windows(
     blocks: int,
 ) -> Port:
     """The stream of windows, with no window generator where the image is a window itself."""
-    whole = window.kernel == shape[:2] and window.outputs == (1, 1) and blocks == 1
-    if not window.padded and (whole or window.kernel == (1, 1)):
-        if whole or window.outputs == shape[:2]:
+    one_window = window.kernel == shape[:2] and window.outputs == (1, 1) and blocks == 1
+    if not window.padded and (one_window or window.kernel == (1, 1)):
+        if one_window or window.outputs == shape[:2]:
             return wire.port
         steps = (*window.strides, 1)
         strided = Slice(
