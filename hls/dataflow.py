@@ -1,21 +1,21 @@
 """The dataflow graph: hardware layers, the streams between them, and how each is instantiated.
 
 A layer is one flat frozen dataclass that satisfies `Layer`; it can execute itself on integers, say
-how many cycles it takes, estimate its resources and name the module that implements it. All values
+how many cycles it takes and what it is built of, and name the module that implements it. All values
 on streams are unsigned counts ``0 .. 2**bits - 1``; what they mean as real numbers is not known
 here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hls.inventory import Inventory
 from hls.schedule import Schedule
 
 Ints = NDArray[np.int64]
@@ -111,6 +111,9 @@ class Resources:
             self.bram18 + other.bram18,
         )
 
+    def __mul__(self, times: int) -> Resources:
+        return Resources(self.lut * times, self.ff * times, self.dsp * times, self.bram18 * times)
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -194,7 +197,9 @@ class Layer(Protocol):
 
     def schedule(self) -> Schedule: ...
 
-    def estimate(self) -> Resources: ...
+    def inventory(self) -> Inventory:
+        """What the layer is built of; `hls.device` prices it."""
+        ...
 
 
 @runtime_checkable
@@ -282,9 +287,3 @@ class Dataflow:
             if not edge.target.layer:
                 values[edge.target] = values[edge.source]
         return values
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """``name``, or the first free ``name_2``, ``name_3``, ..."""
-    names = chain([name], (f"{name}_{number}" for number in count(2)))
-    return next(found for found in names if found not in taken)

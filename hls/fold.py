@@ -6,17 +6,16 @@ unit takes (N / PE) * (K / SIMD) cycles for a vector.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import pairwise
 from math import gcd, lcm
-from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from hls.dataflow import Dataflow, Edge, Layer, Port, WindowGenerator, free_name
+from hls.dataflow import Dataflow, Edge, Layer, Port, WindowGenerator
 from hls.layers.parts.folding import divisors, refolded
 from hls.layers.width_converter import WidthConverter
 from sira.errors import SiraError
+from sira.names import free_name
 
 LEAST_TARGET_CYCLES = 1024
 DEFAULT_PRODUCTS = 512
@@ -30,27 +29,6 @@ def default_target(dataflow: Dataflow) -> int:
     """Cycles a frame where the user names none."""
     wanted = sum(layer.products for layer in dataflow.layers) // DEFAULT_PRODUCTS
     return max(LEAST_TARGET_CYCLES, wanted)
-
-
-def read_folding(path: Path) -> Factors:
-    """A folding file: ``{"layer": {"pe": 4, "simd": 16}, ...}``."""
-    try:
-        contents: Any = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SiraError(
-            "cannot be read as JSON", where=f"folding {path}", found=str(error)
-        ) from error
-    valid = isinstance(contents, dict) and all(
-        isinstance(v, dict) and all(type(f) is int for f in v.values()) for v in contents.values()
-    )
-    if not valid:
-        raise SiraError(
-            "not a folding file",
-            where=f"folding {path}",
-            expected='{"layer name": {"pe": 4, "simd": 16}, ...}',
-            found=type(contents).__name__,
-        )
-    return contents  # type: ignore[no-any-return]
 
 
 def fold(

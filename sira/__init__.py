@@ -12,21 +12,27 @@ from typing import TYPE_CHECKING, Any
 from sira.errors import SiraError
 
 if TYPE_CHECKING:
+    from sira.driver.analyze import analyze
     from sira.driver.compile import Result, compile
     from sira.driver.options import Options
-    from sira.driver.ranges import analyze
+
+    __version__: str
 
 _HOMES = {
     "Options": "sira.driver.options",
     "Result": "sira.driver.compile",
     "compile": "sira.driver.compile",
-    "analyze": "sira.driver.ranges",
+    "analyze": "sira.driver.analyze",
 }
 
-__all__ = ["Options", "Result", "SiraError", "analyze", "compile"]
+__all__ = ["Options", "Result", "SiraError", "__version__", "analyze", "compile"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from sira.version import version  # slow for what is rarely asked for
+
+        return version()
     raise AttributeError(f"module 'sira' has no attribute {name!r}")

@@ -151,6 +151,8 @@ def parse_inputs(texts: list[str], names: list[str]) -> dict[str, InputSpec]:
             raise SiraError(
                 "which input?", where=f"--input {text}", expected="NAME=...", found=", ".join(names)
             )
+        if (name or names[0]) in result:
+            raise SiraError("declared twice", where=f"--input {text}", found=name or names[0])
         result[name or names[0]] = spec
     return result
 

@@ -17,6 +17,8 @@ from onnx import numpy_helper
 
 from sira import graph as g
 from sira.errors import SiraError
+from sira.model_file import read
+from sira.names import free_name
 from sira.ops import RULES, malformed, rule_of
 
 _CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
@@ -37,38 +39,6 @@ def load(path: str | Path) -> ir.Model:
     model.
     """
     return prepare(read(path), str(path))
-
-
-def read(path: str | Path) -> onnx.ModelProto:
-    """Parse the file, as it is."""
-    file = Path(path)
-    if not file.is_file():
-        raise SiraError("no such file", where=str(path), remedy="check the path of the model")
-    try:
-        proto = onnx.load(str(file))
-    except Exception as error:
-        raise SiraError(
-            "cannot be read as ONNX",
-            where=str(path),
-            expected="a complete .onnx file",
-            found=f"{file.stat().st_size} bytes that do not parse ({type(error).__name__})",
-            remedy="export the model again",
-        ) from error
-    if not proto.graph.node:
-        raise SiraError(
-            "not an ONNX model, or one without nodes",
-            where=str(path),
-            expected="a graph of nodes",
-            found=f"{file.stat().st_size} bytes without any node",
-            remedy="export the model again",
-        )
-    return proto
-
-
-def input_names(proto: onnx.ModelProto) -> list[str]:
-    """The graph inputs that are not initializers."""
-    initializers = {tensor.name for tensor in proto.graph.initializer}
-    return [v.name for v in proto.graph.input if v.name not in initializers]
 
 
 def prepare(proto: onnx.ModelProto, where: str = "model") -> ir.Model:
@@ -289,10 +259,7 @@ def _unique(name: str | None, taken: set[str]) -> str | None:
     """``name``, or the first free ``name_2``, ``name_3``, ...; nameless nodes stay so."""
     if not name:
         return None
-    free, n = name, 1
-    while free in taken:
-        n += 1
-        free = f"{name}_{n}"
+    free = free_name(name, taken)
     taken.add(free)
     return free
 

@@ -17,9 +17,9 @@ from sympy.utilities.iterables import strongly_connected_components
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    ("sira.errors", "sira.progress"),
+    ("sira.errors", "sira.names", "sira.progress", "sira.version"),
     ("sira.numbers",),
-    ("sira.graph", "sira.datatypes"),
+    ("sira.graph", "sira.datatypes", "sira.model_file", "sira.report_schema"),
     ("sira.provenance",),
     ("sira.ops",),
     ("sira.load",),
@@ -38,11 +38,11 @@ ROOMS = (
     ("transforms.specification",),
     ("transforms.stages",),
     ("transforms.__init__", "hls.__init__"),
-    ("hls.schedule",),
+    ("hls.schedule", "hls.inventory", "hls.cache"),
     ("hls.dataflow",),
     ("hls.device",),
     ("hls.layers",),
-    ("hls.cache", "hls.fifos", "hls.emit"),
+    ("hls.fifos", "hls.emit"),
     ("hls.lower", "hls.fold"),
     ("hls.simulate",),
     ("hls.implement",),

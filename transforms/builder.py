@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.datatypes import smallest_type
+from sira.names import free_name
 
 _ANNOTATIONS = "quant_parameter_tensor_names"  # where onnx_ir keeps quantization annotations
 
@@ -35,10 +36,7 @@ class Builder:
 
         ``own``: it is the name of a tensor that is taken over.
         """
-        free, n = name, 1
-        while free in self._names or (free in self._own and not own):
-            n += 1
-            free = f"{name}_{n}"
+        free = free_name(name, self._names if own else self._names | self._own)
         self._names.add(free)
         return free
 

@@ -15,6 +15,9 @@ from sira.ops.axes import arrays
 from sira.ops.reduce import reduce_axes
 from transforms.builder import Builder, float32
 
+NOT_CANONICAL = frozenset(("Gemm", "Neg", "Flatten", "Squeeze", "Unsqueeze"))
+"""Operators that the canonical form says with others."""
+
 
 def to_canonical(model: ir.Model) -> ir.Model:
     """Rewrite ``model``; tensor and node names are kept where the tensor is."""

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Counters, Inventory, Multiplexers
 from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
@@ -96,13 +97,15 @@ class Concat(Defaults):
         phases = tuple(Phase(n, {f"in{i}": 1}, {"out": 1}) for i, n in enumerate(self._beats))
         return Schedule((Process(phases, 0),))
 
-    def estimate(self) -> Resources:
-        """A multiplexer of up to four inputs in a LUT for each bit, and the counters.
+    def inventory(self) -> Inventory:
+        """A multiplexer for each bit, and the counters.
 
         Within 2 LUTs and exact in FF over the 2 layers of tests/benchmarks/fit_estimates.py, in
         Yosys counts.
         """
         inputs = len(self.channels)
         counters = (max(self._beats) - 1).bit_length() + (inputs - 1).bit_length()
-        multiplexer = self.lanes * max(self.input_bits) * -(-(inputs - 1) // 3)
-        return Resources(lut=multiplexer + 2 * counters, ff=counters)
+        return (
+            Multiplexers(self.lanes * max(self.input_bits), inputs),
+            Counters(counters, 2),
+        )

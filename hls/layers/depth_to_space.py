@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory, Logic, Multiplexers, Ram, Registers
 from hls.layers.parts.folding import Defaults
-from hls.layers.parts.memories import check_folding, ram_cost
+from hls.layers.parts.memories import check_folding
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
@@ -136,21 +137,22 @@ class DepthToSpace(Defaults):
         gathering = {"group": Buffer(1), "gathered": Buffer(2)}
         return Schedule((widen, narrow, write, read), gathering | rows)
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """The memory of two rows, addresses and counters, and the registers that gather lanes.
 
         Exact in FF and block RAM and 13 % off in LUT in the mean (21 % at worst) over the 5 layers
         of tests/benchmarks/fit_estimates.py, in Yosys counts.
         """
         width, words = self.lanes * self.bits, 2 * self.row_beats
-        lut, bram = ram_cost(words, width)
         groups = self.output_shape[2] // self.lanes
         counted = (self.row_beats, groups, self.block, self.shape[1], self.block)
-        ff = 2 * (words - 1).bit_length() + sum((n - 1).bit_length() for n in counted) + 3
-        ff += 0 if bram else width  # a block RAM has the register inside
-        lut += 30
+        counters = 2 * (words - 1).bit_length() + sum((n - 1).bit_length() for n in counted)
+        found: Inventory = (Ram(words, width), Logic("addresses and counters", 30, counters + 3))
         if self._gathers:
             area = self.block**2
-            lut += (area - 1) * width + 10
-            ff += 2 * (area * width + area.bit_length())
-        return Resources(lut=lut, ff=ff, bram18=bram)
+            found += (
+                Multiplexers((area - 1) * width),
+                Registers(2 * area * width),
+                Logic("gathering", 10, 2 * area.bit_length()),
+            )
+        return found

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory, Logic
 from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
@@ -63,9 +64,9 @@ class Fork(Defaults):
         gives = dict.fromkeys(self.outputs, 1)
         return Schedule((Process((Phase(1, {"in": 1}, gives),), 0),))
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """For each output a flip-flop that says it has taken the beat, and its control.
 
         Exact for the two layers of tests/benchmarks/fit_estimates.py, in Yosys counts.
         """
-        return Resources(lut=3 * self.copies - 1, ff=self.copies)
+        return (Logic("handshakes", 3 * self.copies - 1, self.copies),)

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream, WindowOrder
+from hls.dataflow import Instance, Ints, Kernel, Stream, WindowOrder
+from hls.inventory import Adders, Counters, Inventory, Logic, Registers
 from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
@@ -99,12 +100,15 @@ class Pooling(Defaults):
         phases = (Phase(self.positions - 1, {"in": 1}), Phase(1, {"in": 1}, {"out": 1}))
         return Schedule((Process(phases, 1),))
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """A register for each lane, with an adder, or a comparator that decides its clock enable.
 
         Within 1 LUT and exact in FF over the 5 layers of tests/benchmarks/fit_estimates.py, in
         Yosys counts.
         """
-        counter = (self.positions - 1).bit_length()
-        lanes = self.lanes * self.output_bits
-        return Resources(lut=lanes * (self.positions > 1) + counter + 4, ff=lanes + counter + 2)
+        return (
+            Adders(self.output_bits, self.lanes if self.positions > 1 else 0),
+            Registers(self.lanes * self.output_bits),
+            Counters((self.positions - 1).bit_length()),
+            Logic("control", 4, 2),
+        )

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Layer, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Layer, Stream
+from hls.inventory import Inventory, Logic, Multiplexers
 from hls.layers.parts.folding import Defaults, divisors, fewest_lanes
-from hls.layers.parts.line_buffer import line_buffer_cost, writing
+from hls.layers.parts.line_buffer import line_buffer, writing
 from hls.layers.parts.memories import check_folding
 from hls.layers.parts.window_plan import WindowPlan, window_plan
 from hls.schedule import Buffer, Phase, Process, Schedule
@@ -198,9 +199,9 @@ class SlidingWindow(Defaults):
     def kernel(self) -> Kernel:
         return Kernel("sliding_window", self._parameters)
 
-    def estimate(self) -> Resources:
-        """The line buffer and the loops around it, see `line_buffer_cost`; where a word more for
-        the padding does not pay, a LUT for each bit behind it."""
+    def inventory(self) -> Inventory:
+        """The line buffer and the loops around it, see `line_buffer`; where a word more for the
+        padding does not pay, a choice for each bit behind it."""
         plan = self.plan
         words, width = plan.capacity * plan.pixel_beats, self.lanes * self.bits
         top, left, bottom, right = self.pads
@@ -214,7 +215,11 @@ class SlidingWindow(Defaults):
             *self.output_size,
             plan.pixel_beats,
         )
-        buffer = line_buffer_cost(
-            words + (stored and any(self.pads)), width, plan.count_bits, loops, rows + columns
+        chosen = width if any(self.pads) and not stored else 0
+        return (
+            *line_buffer(
+                words + (stored and any(self.pads)), width, plan.count_bits, loops, rows + columns
+            ),
+            Multiplexers(chosen),
+            Logic("padding and control", 10),
         )
-        return buffer + Resources(lut=10 + (width if any(self.pads) and not stored else 0))

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory
 from hls.layers.parts.folding import Defaults
-from hls.layers.parts.line_buffer import line_buffer_cost, writing
+from hls.layers.parts.line_buffer import line_buffer, writing
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Buffer, Phase, Process, Schedule
 
@@ -110,7 +111,7 @@ class Upsample(Defaults):
         buffers = {"filled": Buffer(self.pixels), "free": Buffer(self.pixels, self.pixels)}
         return Schedule((writing(self.pixel_beats), Process(reading)), buffers)
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         words, width = self.pixels * self.pixel_beats, self.lanes * self.bits
         loops = (self.pixel_beats, *self.scales, self.shape[1], self.pixel_beats)
-        return line_buffer_cost(words, width, self.pixels.bit_length() + 1, loops)
+        return line_buffer(words, width, self.pixels.bit_length() + 1, loops)

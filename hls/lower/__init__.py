@@ -3,7 +3,7 @@
 `lower` maps a graph, node by node, with the rules of `rules`; `build` is what a rule works with,
 `wires` how a tensor travels. The rules: `macs` has matrix products and convolutions, `windows`
 windows, pools and padding, `thresholds` thresholds and decisions, `elementwise` sums, products and
-concatenation, `views` what only re-arranges elements.
+concatenation, `views` what only re-arranges elements. `tails` chooses how thresholds are built.
 """
 
 from importlib import import_module

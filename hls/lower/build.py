@@ -9,12 +9,13 @@ from typing import cast
 import numpy as np
 import onnx_ir as ir
 
-from hls.dataflow import Edge, Ints, Layer, Port, free_name
+from hls.dataflow import Edge, Ints, Layer, Port
 from hls.layers import DepthwiseVector
 from hls.lower.wires import Layout, Shape, Wire
 from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.errors import SiraError
+from sira.names import free_name
 from sira.numbers.exact import Exact
 from sira.numbers.scaled import Real, ScaledInt
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Ints
-from hls.layers import DepthwiseVector, MatrixVector, Spread
+from hls.layers import DepthwiseVector, MatrixVector, ZeroInsertion
 from hls.lower.build import ONE, Lowering, by_channel, image, refuse
 from hls.lower.rules import rule
 from hls.lower.windows import (
@@ -94,7 +94,7 @@ def conv(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
 
 @rule("ConvTranspose", to_host=False)
 def conv_transpose(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
-    """The convolution of the input spread out by zeros, with the kernel turned around."""
+    """The convolution of the input with zeros inserted, and with the kernel turned around."""
     x = node.inputs[0]
     assert x is not None
     wire, shape = image(build.wire(x), x, node)
@@ -116,8 +116,8 @@ def conv_transpose(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
         )  # fmt: skip
     if apart != (1, 1):
         fill = count_of_zero(wire)
-        layer = Spread(
-            build.between(f"{g.label(node)}_spread"),
+        layer = ZeroInsertion(
+            build.between(f"{g.label(node)}_zeros"),
             shape,
             apart,
             fill or 0,

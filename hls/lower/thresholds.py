@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from hls.layers import ArgMax, Thresholding
+from hls.layers import ArgMax
 from hls.lower.build import ONE, ZERO, Lowering, by_channel, refuse
 from hls.lower.rules import rule
+from hls.lower.tails import Tail, cheapest
 from hls.lower.views import in_own_shape
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
@@ -15,7 +16,7 @@ from sira import graph as g
 
 @rule("MultiThreshold", to_host=False)
 def thresholding(build: Lowering, node: ir.Node) -> Wire:
-    """A staircase: counts are compared with thresholds in counts, falling where a factor is < 0."""
+    """A staircase of integers becomes one of counts, which falls where a factor is below 0."""
     shape, steps = g.shape(node.outputs[0]), build.integers(node, 1)
     assert steps is not None
     wire = build.wire(node.inputs[0])
@@ -43,17 +44,10 @@ def thresholding(build: Lowering, node: ir.Node) -> Wire:
     falling = factor[:, 0] < 0
     if (counts == counts[0]).all() and (falling == falling[0]).all():
         counts, falling = counts[:1], falling[:1]
-    layer = Thresholding(
-        name=g.label(node),
-        thresholds=counts,
-        falling=falling,
-        channels=channels,
-        input_bits=wire.bits,
-        pe=1,
-        vectors=wire.layout.elements // channels,
-    )
-    base = int(g.attribute(node, "out_bias", 0.0))
-    return Wire(build.chain(layer, wire.port), layer.output_bits, wire.layout, base * ONE, ONE)
+    vectors = wire.layout.elements // channels
+    layer = cheapest(Tail(g.label(node), counts, falling, channels, wire.bits, vectors))
+    bits, base = layer.outputs["out"].bits, int(g.attribute(node, "out_bias", 0.0))
+    return Wire(build.chain(layer, wire.port), bits, wire.layout, base * ONE, ONE)
 
 
 @rule("ArgMax")

@@ -48,7 +48,7 @@ class Geometry:
 
     @property
     def rows(self) -> NDArray[np.bool_]:
-        """Which taps read the image (OH, kh); others read padding or a gap between elements."""
+        """Which taps read the image (OH, kh); others read padding or an inserted zero."""
         return self.vertical.inside
 
     @property

@@ -1,8 +1,6 @@
-"""What range analysis found, as JSON: tensors, and layers with their accumulators."""
+"""What range analysis found, for the report: tensors, and layers with their accumulators."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,11 +13,10 @@ from sira.datatypes import InputSpec, twos_complement_bits
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Mac, mac_of
+from sira.report_schema import Accumulator, InputRange, MacEntry, Numbers, TensorEntry
 
-Json = dict[str, Any]
 
-
-def mac_entries(model: ir.Model, ranges: Ranges, spec: InputSpec | None) -> list[Json]:
+def mac_entries(model: ir.Model, ranges: Ranges, spec: InputSpec | None) -> list[MacEntry]:
     """One entry a layer that multiplies and accumulates, without anything about hardware.
 
     Registers are as wide as the widest channel's window; a layer without integers has no
@@ -34,38 +31,24 @@ def _is_integer(node: ir.Node, ranges: Ranges) -> bool:
     return ranges.scaled(node.outputs[0]) is not None
 
 
-def _entry(node: ir.Node, mac: Mac, ranges: Ranges, bounds: DatatypeBounds | None) -> Json:
-    entry: Json = {
-        "name": g.label(node),
-        "kind": node.op_type,
-        "k": None,
-        "n": None,
-        "weight_bits": None,
-        "input": None,
-        "accumulator": None,
-        "folding": {"pe": None, "simd": None},
-        "cycles": None,
-        "resources": None,
-    }
+def _entry(node: ir.Node, mac: Mac, ranges: Ranges, bounds: DatatypeBounds | None) -> MacEntry:
     x_range, out = ranges.scaled(mac.data), ranges.scaled(node.outputs[0])
     if bounds is None or x_range is None or out is None:
-        return entry
+        return MacEntry(g.label(node), node.op_type)
     shape = g.shape(node.outputs[0])
     axis = len(shape) + mac.axis
     lo, hi = _channel_bounds(out, shape, axis)
     span = _span(x_range)
     window = _span(out).bit_length()
-    return entry | {
-        "k": bounds.k,
-        "n": shape[axis],
-        "weight_bits": bounds.weight_bits,
-        "input": {
-            "lo": int(x_range.lo.min()),
-            "hi": int(x_range.hi.max()),
-            "bits": span.bit_length(),
-        },
-        "accumulator": accumulator_entry(lo, hi, window, bounds),
-    }
+    return MacEntry(
+        g.label(node),
+        node.op_type,
+        k=bounds.k,
+        n=shape[axis],
+        weight_bits=bounds.weight_bits,
+        input=InputRange(int(x_range.lo.min()), int(x_range.hi.max()), span.bit_length()),
+        accumulator=accumulator_entry(lo, hi, window, bounds),
+    )
 
 
 def _channel_bounds(range_: ScaledInt, shape: tuple[int, ...], axis: int) -> tuple[Ints, Ints]:
@@ -84,23 +67,25 @@ def _span(range_: ScaledInt) -> int:
     return max(int(b) - int(a) for a, b in zip(lo, hi, strict=True))
 
 
-def accumulator_entry(lowest: Ints, highest: Ints, register: int, bounds: DatatypeBounds) -> Json:
+def accumulator_entry(
+    lowest: Ints, highest: Ints, register: int, bounds: DatatypeBounds
+) -> Accumulator:
     """Widths of the accumulators of channels with these bounds (C,); ``register`` is the width
     that is built."""
     lo, hi = lowest.tolist(), highest.tolist()
-    return {
-        "lo": min(lo),
-        "hi": max(hi),
-        "bits": register,
-        "offset": lo,
-        "bits_window": [(b - a).bit_length() for a, b in zip(lo, hi, strict=True)],
-        "bits_twos_complement": [twos_complement_bits(a, b) for a, b in zip(lo, hi, strict=True)],
-        "bits_datatype": bounds.bits_datatype,
-        "bits_weights_datatype": bounds.bits_weights_datatype,
-    }
+    return Accumulator(
+        lo=min(lo),
+        hi=max(hi),
+        bits=register,
+        offset=lo,
+        bits_window=[(b - a).bit_length() for a, b in zip(lo, hi, strict=True)],
+        bits_twos_complement=[twos_complement_bits(a, b) for a, b in zip(lo, hi, strict=True)],
+        bits_datatype=bounds.bits_datatype,
+        bits_weights_datatype=bounds.bits_weights_datatype,
+    )
 
 
-def tensor_entries(model: ir.Model, ranges: Ranges) -> list[Json]:
+def tensor_entries(model: ir.Model, ranges: Ranges) -> list[TensorEntry]:
     """One entry a computed tensor: its integers with scale and bias, or why it has none."""
     values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
     return [
@@ -110,38 +95,39 @@ def tensor_entries(model: ir.Model, ranges: Ranges) -> list[Json]:
     ]
 
 
-def _tensor(value: ir.Value, ranges: Ranges) -> Json:
-    range_ = ranges[value]
-    entry: Json = {"name": g.name(value), "shape": list(g.shape(value))}
-    match range_:
-        case ScaledInt():
-            lo, hi = int(range_.lo.min()), int(range_.hi.max())
-            span = _span(range_)
-            entry |= {
-                "integer": True,
-                "lo": lo,
-                "hi": hi,
-                "bits": span.bit_length(),
-                "scale": numbers_of(range_.scale_float),
-                "bias": numbers_of(range_.bias_float),
-            }
-        case Interval():
-            entry |= {
-                "integer": False,
-                "lo": _finite(float(range_.lo.min())),
-                "hi": _finite(float(range_.hi.max())),
-                "bits": None,
-                "scale": None,
-                "bias": None,
-                "reason": range_.reason,
-            }
-    return entry
+def _tensor(value: ir.Value, ranges: Ranges) -> TensorEntry:
+    name, shape = g.name(value), list(g.shape(value))
+    match ranges[value]:
+        case ScaledInt() as integers:
+            return TensorEntry(
+                name,
+                shape,
+                integer=True,
+                lo=int(integers.lo.min()),
+                hi=int(integers.hi.max()),
+                bits=_span(integers).bit_length(),
+                scale=numbers_of(integers.scale_float),
+                bias=numbers_of(integers.bias_float),
+            )
+        case reals:
+            assert isinstance(reals, Interval)  # computed tensors are no constants
+            return TensorEntry(
+                name,
+                shape,
+                integer=False,
+                lo=_finite(float(reals.lo.min())),
+                hi=_finite(float(reals.hi.max())),
+                bits=None,
+                scale=None,
+                bias=None,
+                reason=reals.reason,
+            )
 
 
 def _finite(x: float) -> float | None:
     return x if np.isfinite(x) else None
 
 
-def numbers_of(x: NDArray[np.float64]) -> float | list[float]:
+def numbers_of(x: NDArray[np.float64]) -> Numbers:
     """For JSON: one number, or a list of them."""
     return float(x.reshape(-1)[0]) if x.size == 1 else [float(v) for v in x.reshape(-1)]

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sira.errors import SiraError
+from sira.report_schema import Report, read_report
+
+SAMPLES = "verification.npz"
+"""The file of the samples that the build was verified with."""
 
 _OUTPUTS = (
     "stages",
@@ -19,11 +23,25 @@ _OUTPUTS = (
     "hls",
     "vivado",
     "metadata.json",
-    "verification.npz",
+    SAMPLES,
     "report.md",
     "report.json",
 )
 """What a build folder holds, the report last: a folder with a report is complete."""
+
+
+def check_place(target: Path) -> None:
+    """Raises `SiraError` where something else than a folder lies at ``target``."""
+    if target.exists() and not target.is_dir():
+        raise SiraError("not a folder", where=f"-o {target}", remedy="choose another name")
+
+
+def check_file_place(file: Path, option: str) -> None:
+    """Raises `SiraError` where ``file``, which ``option`` names, cannot be made."""
+    if not file.resolve().parent.is_dir():
+        raise SiraError("no such folder", where=f"{option} {file}", remedy="create it first")
+    if file.is_dir():
+        raise SiraError("a folder, not a file", where=f"{option} {file}")
 
 
 @contextmanager
@@ -32,8 +50,7 @@ def build_folder(target: Path) -> Iterator[Path]:
 
     Those of an earlier build go then. Where the block raises, ``target`` stays as it was.
     """
-    if target.exists() and not target.is_dir():
-        raise SiraError("not a folder", where=f"-o {target}", remedy="choose another name")
+    check_place(target)
     parent = target.resolve().parent
     missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
@@ -70,3 +87,27 @@ def _publish(work: Path, target: Path) -> None:
 def write_json(path: Path, contents: Any) -> None:
     """A file that people may read, too."""
     path.write_text(json.dumps(contents, indent=1, sort_keys=False) + "\n")
+
+
+def read_build(directory: Path) -> Report:
+    """The report of a compilation in ``directory``, which must hold the samples, too."""
+    path, samples = directory / "report.json", directory / SAMPLES
+    try:
+        contents = path.read_bytes()
+    except OSError as error:
+        raise SiraError(
+            "not a build folder",
+            where=str(directory),
+            expected="the report.json of sira-compile",
+            found=str(error),
+            remedy="run sira-compile first",
+        ) from error
+    report = read_report(contents, str(path))
+    if not samples.is_file():
+        raise SiraError(
+            "no samples to verify with",
+            where=str(samples),
+            expected="a folder compiled with --verify N, N > 0",
+            remedy="compile the model again",
+        )
+    return report

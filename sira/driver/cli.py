@@ -1,25 +1,30 @@
 """The command lines: sira-compile and sira-verify.
 
 Exit status: 0 done and verified, 1 a difference was found, 2 bad input, 3 a fault of sira's own.
+
+The compiler takes a second to import. What can be said without it, about the command line and the
+model file, is said before.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from sira.errors import SiraError
+from sira.model_file import check_readable, input_names, read
 
 if TYPE_CHECKING:
-    from sira.verification.check import Check
+    import onnx
+
+    from sira.driver.options import Options
 
 _ERRORS = Console(stderr=True)
 
@@ -64,9 +69,17 @@ def _plain(text: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument errors in the form of all others."""
+    """Options by their whole names; argument errors in the form of all others."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def add_common(self) -> None:
+        """Add the options of both commands."""
+        self.add_argument("--debug", action="store_true", help="show tracebacks")
+        self.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+
+    def error(self, message: str) -> NoReturn:
         _ERRORS.print(
             f"[bold red]error:[/] command line: {_plain(message)}; see {self.prog} --help",
             soft_wrap=True,
@@ -75,7 +88,17 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _compile_parser() -> argparse.ArgumentParser:
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes a while."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from sira.version import version
+
+        print(f"{parser.prog} {version()}")
+        parser.exit()
+
+
+def _compile_parser() -> _Parser:
     p = _Parser(
         prog="sira-compile",
         description="Compile a quantized neural network (QONNX, QCDQ) to FPGA dataflow hardware.",
@@ -112,6 +135,13 @@ def _compile_parser() -> argparse.ArgumentParser:
         help="cycles a frame for layers that --folding does not name (default: 1024, or more for a "
         "network of many products)",
     )
+    _add_checks_and_tools(p)
+    p.add_common()
+    return p
+
+
+def _add_checks_and_tools(p: argparse.ArgumentParser) -> None:
+    """The options of sira-compile that say what to check, and for which tools to write."""
     p.add_argument(
         "--verify",
         type=int,
@@ -143,179 +173,89 @@ def _compile_parser() -> argparse.ArgumentParser:
         metavar="MHZ",
         help="clock of the Vivado scripts (default: %(default)g)",
     )
-    p.add_argument("--debug", action="store_true", help="show tracebacks")
-    return p
 
 
-def _verify_parser() -> argparse.ArgumentParser:
+def _verify_parser() -> _Parser:
     p = _Parser(prog="sira-verify", description="Co-simulate a build folder again, for CI.")
     p.add_argument("directory", metavar="DIR", type=Path, help="a folder made by sira-compile")
     p.add_argument("--junit", type=Path, metavar="FILE.xml", help="write a JUnit report")
     p.add_argument("--seed", type=int, default=0, help="seed of stalls and start-up values")
-    p.add_argument("--debug", action="store_true", help="show tracebacks")
+    p.add_common()
     return p
 
 
-def _analyze(arguments: argparse.Namespace) -> int:
-    from sira.driver.analyze import analyze_only, show
-
-    with _ERRORS.status("starting") as status:
-        outcome = analyze_only(
-            arguments, lambda what: status.update(f"{Path(arguments.model).name}: {what}")
-        )
-    show(outcome)
-    return 0 if outcome.passed else 1
-
-
-def _compile(arguments: argparse.Namespace) -> int:
-    from hls.fold import read_folding
+def _request(arguments: argparse.Namespace) -> tuple[onnx.ModelProto, Options]:
+    """The model and the options of a command line, checked as far as possible without compiler."""
+    check_readable(arguments.model)
     from sira.datatypes import parse_inputs
-    from sira.driver.compile import compile
-    from sira.driver.options import Options
-    from sira.load import input_names, read
+    from sira.driver.build_folder import check_place
+    from sira.driver.options import Options, read_folding
 
-    proto = read(arguments.model)
-    text = arguments.acc_bits
+    text, data = arguments.acc_bits, arguments.verify_data
     options = Options(
         output=arguments.output,
         acc_bits=int(text) if re.fullmatch(r"-?[0-9]+", text) else text,
-        inputs=parse_inputs(arguments.input, input_names(proto)),
         folding=read_folding(arguments.folding) if arguments.folding else None,
         target_cycles=arguments.target_cycles,
         verify=arguments.verify,
-        verify_data=arguments.verify_data,
+        verify_data=data,
         synth=arguments.synth,
         backend=arguments.backend,
         part=arguments.part,
         clock_mhz=arguments.clock_mhz,
     )
+    if data is not None and not data.is_file():
+        raise SiraError("no such file", where=f"samples {data}", remedy="check its path")
+    check_place(options.output)
+    proto = read(arguments.model)
+    return proto, replace(options, inputs=parse_inputs(arguments.input, input_names(proto)))
+
+
+@contextmanager
+def _status(about: str) -> Iterator[Callable[[str], None]]:
+    """A line in the terminal that says what is going on; yields what sets it."""
     with _ERRORS.status("starting") as status:
-        result = compile(
-            arguments.model,
-            options,
-            lambda what: status.update(f"{Path(arguments.model).name}: {what}"),
-        )
-    console = _console()
-    _show(result.report, console)
-    console.print(f"report: {result.directory / 'report.md'}", soft_wrap=True, highlight=False)
+        yield lambda what: status.update(f"{about}: {what}")
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    proto, options = _request(arguments)
+    from sira.driver.analyze import analyze_only
+    from sira.driver.show import show_analysis
+
+    name = Path(arguments.model).name
+    with _status(name) as progress:
+        outcome = analyze_only(proto, name, options, progress)
+    show_analysis(outcome.report, outcome.directory, outcome.stages)
+    return 0 if outcome.passed else 1
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    proto, options = _request(arguments)
+    from sira.driver.compile import compile
+    from sira.driver.show import show_compilation
+
+    name = Path(arguments.model).name
+    with _status(name) as progress:
+        result = compile(proto, options, progress, name)
+    show_compilation(result.record, result.directory)
     return 0 if result.passed else 1
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from sira.driver.reverify import reverify
+    from sira.driver.build_folder import check_file_place, read_build
 
-    with _ERRORS.status("starting") as status:
-        verification = reverify(
-            arguments.directory,
-            seed=arguments.seed,
-            junit=arguments.junit,
-            progress=lambda what: status.update(f"verify: {what}"),
-        )
-    console = _console()
-    _checks(verification.checks, console)
-    verdict = "[green]verified[/]" if verification.passed else "[bold red]DIFFERENT[/]"
-    console.print(f"{verdict}: {verification.samples} samples")
+    directory, junit = arguments.directory, arguments.junit
+    report = read_build(directory)
+    if junit is not None:
+        check_file_place(junit, "--junit")
+    from hls.report.data import verification_report
+    from sira.driver.reverify import reverify, write_junit
+    from sira.driver.show import show_verification
+
+    with _status("verify") as progress:
+        verification = reverify(directory, report, seed=arguments.seed, progress=progress)
+    if junit is not None:
+        write_junit(junit, report.model, verification)
+    show_verification(verification_report(verification))
     return 0 if verification.passed else 1
-
-
-def _console() -> Console:
-    """Standard output; as wide as the tables need where it is a file or a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=120)
-
-
-def _table(*columns: str, left: Sequence[str]) -> Table:
-    """A light table whose columns are right-aligned unless they are listed in ``left``."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        justify: Literal["left", "right"] = "left" if column in left else "right"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=justify == "right")
-    return table
-
-
-def _show(report: dict, console: Console) -> None:  # type: ignore[type-arg]
-    """The report's essence in a terminal."""
-    synthesised = report["options"]["synth"] != "none"
-    table = _table(
-        *("layer", "K x N", "PE", "SIMD", "cycles", "accumulator", "bits", "usual", "LUT\nest."),
-        *(["LUT\nyosys"] if synthesised else []),
-        left=["layer"],
-    )
-    for entry in report["layers"]:
-        a, folding, resources = entry["accumulator"], entry["folding"], entry["resources"]
-        row = [
-            entry["name"],
-            f"{entry['k']} x {entry['n']}" if entry["k"] else entry["n"],
-            folding.get("pe") or folding.get("lanes"),
-            folding.get("simd"),
-            entry["cycles"],
-            f"{a['lo']}..{a['hi']}" if a else None,
-            a["bits"] if a else None,
-            a["bits_weights_datatype"] if a else None,
-            resources["estimate"]["lut"],
-        ]
-        if synthesised:
-            row.append(resources["synthesis"]["lut"])
-        table.add_row(*("" if cell is None else _plain(str(cell)) for cell in row))
-    console.print(table)
-    console.print(_totals(report), highlight=False)
-    verification = report["verification"]
-    if verification is None:
-        console.print("[yellow]not verified[/] (--verify 0)")
-        return
-    good = verification["mismatches"] == 0 and verification["oracle_mismatches"] == 0
-    colour = "green" if good else "red"
-    console.print(
-        f"[{colour}]{'verified' if good else 'DIFFERENT'}[/]: {verification['samples']} samples, "
-        f"{verification['mismatches']} mismatches, {verification['oracle_mismatches']} oracle "
-        f"mismatches, {verification['thresholds_checked']} thresholds checked, "
-        f"{verification['float32_ties']} float32 ties"
-    )
-    if verification["cycles_per_sample"] is not None:
-        console.print(
-            f"{verification['cycles_per_sample']:g} cycles a sample, "
-            f"{verification['cycles_first']} to the first output, "
-            f"simulated at {verification['samples_per_second']:.3g} samples a second"
-        )
-    if verification["accuracy"] is not None:
-        console.print(
-            f"accuracy {100 * verification['accuracy']:.2f} %, original "
-            f"{100 * verification['accuracy_original']:.2f} %"
-        )
-    for check in verification["checks"]:
-        if check["mismatches"]:
-            what = f"{check['mismatches']} of {check['compared']} differ; {check['detail']}"
-            console.print(f"[red]{_plain(check['name'])}[/]: {_plain(what)}")
-
-
-def _totals(report: dict) -> str:  # type: ignore[type-arg]
-    """Accumulator bits and LUTs of the whole design."""
-    t = report["totals"]
-    resources = t["resources"]
-    whole, parts = resources["synthesis_whole_design"], resources["synthesis_sum"]
-    found, how = (whole, "in one piece") if whole else (parts, "sum of layers and FIFOs")
-    lut = (
-        f"{found['lut']} LUT, {found['ff']} FF, {found['dsp']} DSP, {found['bram18']} BRAM18 "
-        f"(yosys, {how})"
-        if found
-        else f"about {resources['estimate']['lut']} LUT (estimate)"
-    )
-    return (
-        f"accumulators: {t['accumulator_bits']} bits over all channels, "
-        f"{t['accumulator_bits_weights_datatype']} as usual (exact weights x datatype)\n"
-        f"design: {lut}"
-    )
-
-
-def _checks(checks: Sequence[Check], console: Console) -> None:
-    table = _table(
-        "check", "compared", "mismatches", "first difference", left=("check", "first difference")
-    )
-    for check in checks:
-        colour = "red" if check.mismatches else "green"
-        table.add_row(
-            _plain(check.name),
-            str(check.compared),
-            f"[{colour}]{check.mismatches}[/]",
-            _plain(check.detail),
-        )
-    console.print(table)

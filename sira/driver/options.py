@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import get_args
 
-from hls.dataflow import Dataflow
-from hls.fold import Factors
+import msgspec
+
 from sira.datatypes import InputSpec, parse_specs
 from sira.errors import SiraError
+from sira.report_schema import AccBits, Backend, Synthesis
 
-Synthesis = Literal["none", "yosys"]
-Backend = Literal["verilog", "hls", "both"]
-AccBits = Literal["auto", "datatype"] | int
+Folding = Mapping[str, Mapping[str, int]]
+"""Lanes by layer and folding factor."""
+
+_HIGHEST_CLOCK_MHZ = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Options:
     output: Path = Path("build")
     acc_bits: AccBits = "auto"
     inputs: Mapping[str, InputSpec | str] = field(default_factory=dict)
-    folding: Factors | None = None
+    folding: Folding | None = None
     target_cycles: int | None = None
     verify: int | None = None
     verify_data: Path | None = None
@@ -60,37 +63,39 @@ class Options:
         for name, value, low in (
             ("--target-cycles", 1 if self.target_cycles is None else self.target_cycles, 1),
             ("--verify", self.verify or 0, 0),
-            ("--clock-mhz", self.clock_mhz, 1),
         ):
             if value < low:
                 raise SiraError("out of range", where=name, expected=f">= {low}", found=str(value))
+        if not 1 <= self.clock_mhz <= _HIGHEST_CLOCK_MHZ:
+            raise SiraError(
+                "not a clock frequency",
+                where="--clock-mhz",
+                expected=f"a number of MHz in 1 .. {_HIGHEST_CLOCK_MHZ}",
+                found=f"{self.clock_mhz:g}",
+            )
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", self.part):
+            raise SiraError(
+                "not a part number",
+                where="--part",
+                expected="one like xc7z020clg400-1",
+                found=self.part,
+            )
 
 
-def recorded(options: Options, dataflow: Dataflow) -> dict[str, Any]:
-    """For the report: all options, with the folding that was chosen for each layer."""
-    return {
-        "acc_bits": options.acc_bits,
-        "inputs": {
-            name: {
-                "datatype": spec.datatype.name,
-                "scale": [str(v) for v in spec.scale],
-                "bias": [str(v) for v in spec.bias],
-            }
-            for name, spec in options.specs.items()
-        },
-        "folding": {
-            layer.name: {name: getattr(layer, name) for name in layer.dimensions}
-            for layer in dataflow.layers
-            if layer.dimensions
-        },
-        "target_cycles": options.target_cycles,
-        "verify": options.verify,
-        "verify_data": options.verify_data and str(options.verify_data),
-        "synth": options.synth,
-        "backend": options.backend,
-        "part": options.part,
-        "clock_mhz": options.clock_mhz,
-    }
+def read_folding(path: Path) -> Folding:
+    """A folding file: ``{"layer": {"pe": 4, "simd": 16}, ...}``."""
+    where = f"folding {path}"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, int]])
+    except msgspec.ValidationError as error:
+        raise SiraError(
+            "not a folding file",
+            where=where,
+            expected='{"layer name": {"pe": 4, "simd": 16}, ...}',
+            found=str(error),
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SiraError("cannot be read as JSON", where=where, found=str(error)) from error
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -2,76 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+
+from junitparser import Failure, TestCase, TestSuite
 
 from hls.dataflow import Dataflow
-from hls.emit.cpp import emit_hls
-from hls.emit.rtl import emit_rtl
 from hls.verify.hardware import Verification, verify
 from sira import graph as g
-from sira.datatypes import InputSpec, parse_input
-from sira.driver.front import Progress, build_dataflow, subject, transform
-from sira.driver.options import Backend, Options
+from sira.datatypes import InputSpec, parse_datatype
+from sira.driver.build_folder import SAMPLES
+from sira.driver.hardware import build_dataflow, emit_design
+from sira.driver.options import Options
 from sira.errors import SiraError
-from sira.load import read
+from sira.model_file import read
+from sira.progress import Progress, Stopwatch
+from sira.report_schema import Backend, Fifo, RecordedInput, Report
 from sira.verification.check import Check
+from sira.verification.model import Model
 from sira.verification.samples import read as read_samples
-
-_RECORDED = {"acc_bits", "inputs", "folding", "target_cycles", "backend"}
-"""The options that say how the design is rebuilt."""
+from transforms.stages import transform
 
 
 def reverify(
-    directory: Path,
-    *,
-    seed: int = 0,
-    junit: Path | None = None,
-    progress: Progress | None = None,
+    directory: Path, report: Report, *, seed: int = 0, progress: Progress | None = None
 ) -> Verification:
     """Simulate the files in ``directory`` on its recorded samples and compare with golden.
 
-    The design is rebuilt in memory from the loaded model and the recorded options; only the files
-    in ``rtl`` and ``hls`` are simulated. Their constants are also compared with the model's, one by
-    one, because samples touch few of the thresholds. ``junit`` names a JUnit XML file to write.
+    The design is rebuilt in memory from the loaded model and the options in the ``report``; only
+    the files in ``rtl`` and ``hls`` are simulated. Their constants are also compared with the
+    model's, one by one, because samples touch few of the thresholds.
     """
-    report = _report(directory)
-    recorded = report["options"]
-    if junit is not None and not junit.resolve().parent.is_dir():
-        raise SiraError("no such folder", where=f"--junit {junit}", remedy="create it first")
-    inputs = {name: _spec(spec) for name, spec in recorded["inputs"].items()}
-    options = Options(
-        acc_bits=recorded["acc_bits"],
-        inputs=inputs,
-        folding=recorded["folding"],
-        target_cycles=recorded["target_cycles"],
-        backend=recorded["backend"],
-    )
-    samples = directory / "verification.npz"
-    if not samples.is_file():
-        raise SiraError(
-            "no samples to verify with",
-            where=str(samples),
-            expected="a folder compiled with --verify N, N > 0",
-            remedy="compile the model again",
-        )
-    front = transform(read(directory / "stages" / "01_loaded.onnx"), inputs, report["model"])
-    lowered = build_dataflow(front, options)
-    lowered = replace(lowered, dataflow=_with_depths(lowered.dataflow, report["fifos"]))
-    shape = g.shape(front.loaded.graph.inputs[0])
+    options = _options(report)
+    loaded = read(directory / "stages" / "01_loaded.onnx")
+    stages = transform(loaded, options.specs, report.model)
+    lowered = build_dataflow(stages, options)
+    lowered = replace(lowered, dataflow=_with_depths(lowered.dataflow, report.fifos))
+    shape = g.shape(stages.loaded.input)
     try:
         result = verify(
-            subject(front, lowered),
-            read_samples(samples, shape, None),
+            Model(stages.proto, stages.loaded, stages.canonical, stages.integer),
+            lowered,
+            read_samples(directory / SAMPLES, shape, None),
             rtl=directory / "rtl" if options.backend != "hls" else None,
             hls=directory / "hls" if options.backend != "verilog" else None,
-            progress=progress or (lambda what: None),
+            watch=Stopwatch(progress),
             seed=seed,
         )
     except RuntimeError as error:  # Verilator or g++ refuses the files
@@ -83,15 +62,45 @@ def reverify(
             remedy="compile the model again",
         ) from error
     constants = check_constants(directory, lowered.dataflow, options.backend)
-    result = replace(result, checks=(*constants, *result.checks))
-    if junit is not None:
-        junit.write_text(junit_xml(report["model"], result))
-    return result
+    hardware = replace(result.hardware, checks=(*constants, *result.hardware.checks))
+    return replace(result, hardware=hardware)
 
 
-def _with_depths(dataflow: Dataflow, fifos: list[dict[str, Any]]) -> Dataflow:
+def _options(report: Report) -> Options:
+    """The options that say how the design is built."""
+    recorded = report.options
+    return Options(
+        acc_bits=recorded.acc_bits,
+        inputs=_inputs(recorded.inputs),
+        folding=recorded.folding,
+        target_cycles=recorded.target_cycles,
+        backend=recorded.backend,
+    )
+
+
+def _inputs(recorded: Mapping[str, RecordedInput]) -> dict[str, InputSpec]:
+    try:
+        return {
+            name: InputSpec(
+                parse_datatype(spec.datatype, f"report.json: input {name}"),
+                tuple(Fraction(v) for v in spec.scale),
+                tuple(Fraction(v) for v in spec.bias),
+            )
+            for name, spec in recorded.items()
+        }
+    except (ValueError, ZeroDivisionError) as error:
+        raise SiraError(
+            "a scale or bias is not a number",
+            where="report.json",
+            expected="fractions",
+            found=str(error),
+            remedy="compile the model again",
+        ) from error
+
+
+def _with_depths(dataflow: Dataflow, fifos: Sequence[Fifo]) -> Dataflow:
     """The dataflow with the depths of the FIFOs that the report lists."""
-    depths = {(entry["source"], entry["target"]): entry["depth"] for entry in fifos}
+    depths = {(fifo.source, fifo.target): fifo.depth for fifo in fifos}
     ends = [(str(edge.source), str(edge.target)) for edge in dataflow.edges]
     if set(ends) != set(depths):
         raise SiraError(
@@ -107,15 +116,11 @@ def _with_depths(dataflow: Dataflow, fifos: list[dict[str, Any]]) -> Dataflow:
 
 def check_constants(directory: Path, dataflow: Dataflow, backend: Backend) -> list[Check]:
     """Every weight, start value and threshold in the files against what the model says."""
-    checks = []
     with tempfile.TemporaryDirectory() as folder:
-        if backend != "hls":
-            emit_rtl(dataflow, Path(folder) / "rtl")
-            checks.append(_same_words(directory, Path(folder), "rtl/*.mem"))
-        if backend != "verilog":
-            emit_hls(dataflow, Path(folder) / "hls")
-            checks.append(_same_words(directory, Path(folder), "hls/*_params.hpp"))
-    return checks
+        emit_design(dataflow, backend, Path(folder))
+        patterns = ["rtl/*.mem"] if backend != "hls" else []
+        patterns += ["hls/*_params.hpp"] if backend != "verilog" else []
+        return [_same_words(directory, Path(folder), pattern) for pattern in patterns]
 
 
 def _same_words(found: Path, wanted: Path, pattern: str) -> Check:
@@ -135,54 +140,18 @@ def _same_words(found: Path, wanted: Path, pattern: str) -> Check:
     return Check(f"constants in {pattern}", compared, mismatches, detail=detail)
 
 
-def _report(directory: Path) -> dict[str, Any]:
-    path = directory / "report.json"
-    try:
-        contents: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SiraError(
-            "not a build folder",
-            where=str(directory),
-            expected="the report.json of sira-compile",
-            found=str(error),
-            remedy="run sira-compile first",
-        ) from error
-    complete = isinstance(contents, dict) and {"model", "options", "fifos"} <= contents.keys()
-    if not complete or not contents["options"].keys() >= _RECORDED:
-        raise SiraError(
-            "not a report of sira-compile",
-            where=str(path),
-            expected="model, options, fifos",
-            remedy="compile the model again",
-        )
-    return contents
-
-
-def _spec(recorded: dict[str, Any]) -> InputSpec:
-    _, spec = parse_input(recorded["datatype"], [])
-    return InputSpec(
-        spec.datatype,
-        tuple(Fraction(v) for v in recorded["scale"]),
-        tuple(Fraction(v) for v in recorded["bias"]),
-    )
-
-
-def junit_xml(name: str, verification: Verification) -> str:
-    """One test case a check."""
-    failures = sum(1 for check in verification.checks if check.mismatches)
-    suite = ElementTree.Element(
-        "testsuite",
-        name=f"sira-verify {name}",
-        tests=str(len(verification.checks)),
-        failures=str(failures),
-        errors="0",
-        time=f"{sum(verification.seconds.values()):.3f}",
-    )
+def write_junit(path: Path, name: str, verification: Verification) -> None:
+    """Write a JUnit XML file: a suite for the model ``name``, with one test case a check."""
+    suite = TestSuite(f"sira-verify {name}")
     for check in verification.checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"sira.{name}", name=check.name)
+        case = TestCase(check.name, f"sira.{name}")
         if check.mismatches:
-            text = f"{check.mismatches} of {check.compared} differ"
-            failure = ElementTree.SubElement(case, "failure", message=text)
+            failure = Failure(f"{check.mismatches} of {check.compared} differ")
             failure.text = check.detail
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+            case.result = [failure]
+        suite.add_testcase(case)
+    suite.time = round(sum(verification.seconds.values()), 3)
+    try:
+        suite.write(str(path), pretty=True)
+    except OSError as error:
+        raise SiraError("cannot be written", where=str(path), found=str(error)) from error

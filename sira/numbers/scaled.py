@@ -46,6 +46,14 @@ class ScaledInt:
         return ScaledInt.of(lo, hi, Exact.of(1), Exact.of(0))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the real numbers are integers themselves: scale and bias are."""
+        return all(
+            isinstance(x, Exact) and all(v.denominator == 1 for v in x.values.ravel())
+            for x in (self.scale, self.bias)
+        )
+
+    @property
     def is_point(self) -> bool:
         return self.lo is self.hi or bool((self.lo == self.hi).all())
 

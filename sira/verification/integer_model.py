@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira import provenance
-from sira.analysis.ranges import Ranges
-from sira.numbers.exact import Exact
+from sira.analysis.ranges import Analyzed, Ranges, whole_tensors
 from sira.numbers.scaled import Ints, ScaledInt, Value
 from sira.ops.quant import threshold_axis
 from sira.verification.check import Check, compare
@@ -31,24 +30,21 @@ _NO_INTEGER = np.iinfo(np.int64).min
 
 
 def check_integers(
-    stage: ir.Model,
-    ranges: Ranges,
-    executed: Oracle,
-    ours: Mapping[str, Value],
-    first: int = 0,
+    integer: Analyzed, executed: Oracle, ours: Mapping[str, Value], first: int = 0
 ) -> list[Check]:
-    """Golden values ``ours`` of the original at every tensor of an integer ``stage`` that has any.
+    """Golden values ``ours`` of the original at every tensor of the ``integer`` model that has any.
 
-    ``ranges`` are those of the stage, ``executed`` is its file, ``first`` the number of the first
-    sample.
+    ``executed`` is the integer model's file, ``first`` the number of the first sample.
     """
-    (source,) = stage.graph.inputs
-    sent = provenance.of(source).origin_in(ours)
+    sent = provenance.of(integer.input).origin_in(ours)
     assert sent is not None
     x = ours[sent]
     assert isinstance(x, ScaledInt)
     compared = {}
-    for value in _integer_tensors(stage, ranges):
+    outputs = set(integer.model.graph.outputs)
+    for value in whole_tensors(integer):
+        if value in outputs:  # a real number for the host, by chance an integer
+            continue
         origin = provenance.of(value).origin_in(ours)
         if origin is not None and isinstance(golden := ours[origin], ScaledInt):
             compared[g.name(value)] = value, origin, golden
@@ -65,23 +61,6 @@ def check_integers(
     ]
 
 
-def _integer_tensors(stage: ir.Model, ranges: Ranges) -> list[ir.Value]:
-    """Tensors that are computed from integers alone; the host's real numbers lie behind them."""
-    found = set(stage.graph.inputs)
-    for node in stage.graph:
-        if found.issuperset(g.dynamic_inputs(node)):
-            found.update(v for v in node.outputs if _is_integers(ranges.values.get(g.name(v))))
-    outputs = set(stage.graph.outputs)
-    return [v for n in stage.graph for v in n.outputs if v in found and v not in outputs]
-
-
-def _is_integers(range_: object) -> bool:
-    return isinstance(range_, ScaledInt) and all(
-        isinstance(x, Exact) and all(f.denominator == 1 for f in x.values.ravel())
-        for x in (range_.scale, range_.bias)
-    )
-
-
 def _flat(q: Ints) -> Ints:
     """(samples, *shape) as (samples, elements)."""
     return q.reshape(len(q), -1)
@@ -94,21 +73,21 @@ def _integers(values: NDArray[np.float64]) -> Ints:
 
 
 def check_steps(
-    stage: ir.Model, executed: Oracle, original: ir.Model, ranges: Ranges, oracle: Oracle
+    integer: Analyzed, executed: Oracle, original: Analyzed, oracle: Oracle
 ) -> tuple[list[Check], int]:
     """Each threshold of each channel: the original tail steps between T - 1 and T, and only there.
 
-    Compared are what a MultiThreshold node of the ``stage`` counts and what the original, with its
-    ``ranges``, makes of the same integers: at both ends of the range, on both sides of every
+    Compared are what a MultiThreshold node of the ``integer`` model counts and what the original
+    makes of the same integers: at both ends of the range, on both sides of every
     reachable threshold, and at every integer of a small range. Returns the checks and the number of
     reachable thresholds.
     """
-    values = {g.name(v): v for n in original.graph for v in n.outputs}
-    values |= {g.name(v): v for v in original.graph.inputs}
+    values = {g.name(v): v for n in original.model.graph for v in n.outputs}
+    values |= {g.name(v): v for v in original.model.graph.inputs}
     checks, reachable = [], 0
-    for node in stage.graph:
+    for node in integer.model.graph:
         if node.op_type == "MultiThreshold" and g.dynamic_inputs(node):
-            check, count = _check_node(node, executed, values, ranges, oracle)
+            check, count = _check_node(node, executed, values, original.ranges, oracle)
             checks.append(check)
             reachable += count
     return checks, reachable

@@ -51,17 +51,17 @@ def main() -> None:
         ranges = analyze(model, {str(model.graph.inputs[0].name): spec})
         entries = mac_entries(model, ranges, spec)
         for i, (entry, sira_bits) in enumerate(zip(entries, reference, strict=True)):
-            a = entry["accumulator"]
+            a = entry.accumulator
             cells = [
                 name if i == 0 else "",
-                entry["name"].removeprefix("/").removesuffix("/Conv"),
-                f"{entry['k']} x {entry['n']}",
-                a["bits_datatype"],
-                a["bits_weights_datatype"],
+                entry.name.removeprefix("/").removesuffix("/Conv"),
+                f"{entry.k} x {entry.n}",
+                a.bits_datatype,
+                a.bits_weights_datatype,
                 "" if sira_bits is None else sira_bits,
-                max(a["bits_twos_complement"]),
-                max(a["bits_window"]),
-                f"{mean(a['bits_window']):.1f}",
+                max(a.bits_twos_complement),
+                max(a.bits_window),
+                f"{mean(a.bits_window):.1f}",
             ]
             print("| " + " | ".join(map(str, cells)) + " |")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hls.dataflow import Dataflow, Edge, Port
-from hls.fold import fold, read_folding
+from hls.fold import fold
 from hls.layers import Elementwise, Fork, Slice
 from hls.layers.argmax import ArgMax
 from hls.layers.matrix_vector import MatrixVector
@@ -131,24 +129,6 @@ def test_dimensions() -> None:
 def test_illegal_folding(factors: Any, message: str) -> None:
     with pytest.raises(SiraError, match=message):
         fold(network(), 100, factors)
-
-
-def test_reading_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "folding.json"
-    path.write_text(json.dumps({"first": {"pe": 2}}))
-    assert read_folding(path) == {"first": {"pe": 2}}
-    for text, message in (
-        ("{", "cannot be read as JSON, found Expecting"),
-        ("[1]", "not a folding file, expected .* found list"),
-        ('{"first": 3}', "not a folding file"),
-        ('{"first": {"pe": "2"}}', "not a folding file"),
-        ('{"first": {"pe": true}}', "not a folding file"),
-    ):
-        path.write_text(text)
-        with pytest.raises(SiraError, match=message):
-            read_folding(path)
-    with pytest.raises(SiraError, match=r"cannot be read as JSON, found .*No such file"):
-        read_folding(tmp_path / "missing.json")
 
 
 def test_every_port_of_a_layer_may_have_a_width_converter() -> None:

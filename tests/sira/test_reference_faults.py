@@ -253,12 +253,13 @@ def test_13_accumulators_are_as_wide_as_their_ranges() -> None:
     spec = integers(-8, 7)
     ranges = analyze(model, {"x": spec})
     [layer] = mac_entries(model, ranges, spec)
-    bits = layer["accumulator"]
-    assert (bits["lo"], bits["hi"]) == (0, 55 * 5)
-    assert bits["bits_window"] == [(55 * 5).bit_length(), (2 * 5).bit_length()] == [9, 4]
-    assert bits["bits_weights_datatype"] == twos_complement_bits(0, 55 * 15) == 11
-    assert max(bits["bits_twos_complement"]) < bits["bits_weights_datatype"]
+    bits = layer.accumulator
+    assert bits is not None
+    assert (bits.lo, bits.hi) == (0, 55 * 5)
+    assert bits.bits_window == [(55 * 5).bit_length(), (2 * 5).bit_length()] == [9, 4]
+    assert bits.bits_weights_datatype == twos_complement_bits(0, 55 * 15) == 11
+    assert max(bits.bits_twos_complement) < bits.bits_weights_datatype
     stage = to_thresholds(canonical := to_canonical(model), analyze(canonical, {"x": spec}))
     built = lower(stage, analyze(stage), "test")
     [unit] = [layer for layer in built.dataflow.layers if isinstance(layer, MatrixVector)]
-    assert unit.accumulator_bits == max(bits["bits_window"])
+    assert unit.accumulator_bits == max(bits.bits_window)

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from sira.datatypes import InputSpec, parse_datatype
-from sira.load import read
+from sira.model_file import read
 
 OWN = Path(__file__).parents[1] / "models"
 

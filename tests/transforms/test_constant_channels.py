@@ -27,9 +27,10 @@ from sira import graph as g
 from sira import provenance
 from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
-from sira.driver.front import build_dataflow, subject, transform
+from sira.driver.hardware import build_dataflow
 from sira.driver.options import Options
 from sira.load import prepare
+from sira.verification.model import Model
 from sira.verification.samples import draw
 from transforms import (
     remove_constant_channels,
@@ -37,6 +38,7 @@ from transforms import (
     to_canonical,
     to_thresholds,
 )
+from transforms.stages import transform
 
 SPEC = integers(0, 3)
 
@@ -360,8 +362,9 @@ def verified(net: Net, corrupt: bool = False) -> Verification:
         wire = lowered.wires[name]
         assert wire.channels is not None
         lowered.wires[name] = replace(wire, channels=np.roll(wire.channels, 1))
-    samples = draw(front.loaded, front.loaded_ranges, 40)
-    return verify(subject(front, lowered), samples, rtl=None, hls=None)
+    samples = draw(front.loaded.model, front.loaded.ranges, 40)
+    model = Model(front.proto, front.loaded, front.canonical, front.integer)
+    return verify(model, lowered, samples, rtl=None, hls=None)
 
 
 @pytest.mark.parametrize("seed", range(5))

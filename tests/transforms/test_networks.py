@@ -15,7 +15,8 @@ from stage_checks import check
 from sira import graph as g
 from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec, parse_input
-from sira.load import prepare, read
+from sira.load import prepare
+from sira.model_file import read
 from transforms import annotate_accumulators, remove_constant_channels, to_canonical, to_thresholds
 
 MODELS = Path(__file__).parents[1] / "models"

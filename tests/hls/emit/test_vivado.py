@@ -10,7 +10,6 @@ import pytest
 from hls.dataflow import Dataflow, Edge, Port
 from hls.emit.vivado import TclCheck, TclTool, check_tcl, emit_vivado, scripts
 from hls.layers import WidthConverter
-from sira.errors import SiraError
 
 PART = "xczu3eg-sbva484-1-e"
 
@@ -236,18 +235,3 @@ def test_ip_name_starts_with_a_letter(tmp_path: Path, name: str, ip_name: str) -
     dataflow = Dataflow(name, ONE_STREAM.layers, ONE_STREAM.edges)
     emit_vivado(dataflow, tmp_path, PART, 100)
     assert f"set ip_name {ip_name}\n" in (tmp_path / "settings.tcl").read_text()
-
-
-@pytest.mark.parametrize(
-    ("part", "clock", "error"),
-    [
-        ("xc7z020; exec rm", 100, "--part: not a part number, expected one like xc7z020clg400-1"),
-        ("", 100, "--part: not a part number"),
-        (PART, 0, "--clock-mhz: not a clock frequency, .*, found 0"),
-        (PART, float("nan"), "--clock-mhz: not a clock frequency"),
-    ],
-)
-def test_bad_options(tmp_path: Path, part: str, clock: float, error: str) -> None:
-    with pytest.raises(SiraError, match=error):
-        emit_vivado(ONE_STREAM, tmp_path / "out", part, clock)
-    assert not (tmp_path / "out").exists()

@@ -74,6 +74,18 @@ def test_what_is_not_onnx_or_truncated(
     )
 
 
+def test_file_that_may_not_be_read(
+    fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "secret.onnx").write_bytes(DIGITS.read_bytes())
+    monkeypatch.setattr(Path, "open", refused)
+    line = fails("secret.onnx")
+    assert line == "error: secret.onnx: cannot be opened, found Permission denied"
+
+
 def test_empty_file(fails: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "empty.onnx").touch()
     assert fails("empty.onnx") == (
@@ -187,6 +199,12 @@ def test_bad_input_declaration(
     assert fails(model, "--input", text) == f"error: --input {text}: {reason}"
 
 
+def test_an_input_declared_twice(fails: Callable[..., str], tmp_path: Path) -> None:
+    model = saved(layer(quantized=False), tmp_path / "model.onnx")
+    line = fails(model, "--input", "UINT8", "--input", "x=UINT4")
+    assert line == "error: --input x=UINT4: declared twice, found x"
+
+
 @pytest.mark.parametrize("contents, reason", [
     ('{"MatMul_2": {"pe": 3}}', "of MatMul_2: illegal folding, expected pe to divide 4, found "
      "pe=3; choose one of 1, 2, 4"),
@@ -205,9 +223,9 @@ def test_illegal_folding(
 
 
 @pytest.mark.parametrize("contents, reason", [
-    ("{", "cannot be read as JSON, found Expecting property name enclosed in double quotes: "
-     "line 1 column 2 (char 1)"),
-    ("[1]", 'not a folding file, expected {"layer name": {"pe": 4, "simd": 16}, ...}, found list'),
+    ("{", "cannot be read as JSON, found Input data was truncated"),
+    ("[1]", 'not a folding file, expected {"layer name": {"pe": 4, "simd": 16}, ...}, found '
+     "Expected `object`, got `array`"),
 ])  # fmt: skip
 def test_unreadable_folding(
     fails: Callable[..., str], tmp_path: Path, contents: str, reason: str
@@ -258,7 +276,8 @@ def test_samples_in_no_file_or_no_archive(fails: Callable[..., str], tmp_path: P
     (tmp_path / "cut.npz").write_bytes((MODELS / "digits_test.npz").read_bytes()[:500])
     np.save(tmp_path / "single.npy", np.zeros((3, 8)))
     start = "cannot be read, expected an .npz file with x and, if known, y, found "
-    assert start + "[Errno 2] No such file" in fails(model, "--verify-data", "none.npz")
+    line = fails(model, "--verify-data", "none.npz")
+    assert line == "error: samples none.npz: no such file; check its path"
     for name in ("cut.npz", "single.npy", "model.onnx"):
         line = fails(model, "--verify-data", name)
         assert line == f"error: samples {name}: {start}File is not a zip file"
@@ -281,19 +300,30 @@ def test_a_sample_that_is_no_value_of_the_declared_input(
     ("--backend=vhdl", "--backend: not a choice, expected verilog | hls | both, found 'vhdl'"),
     ("--target-cycles=0", "--target-cycles: out of range, expected >= 1, found 0"),
     ("--verify=-1", "--verify: out of range, expected >= 0, found -1"),
-    ("--clock-mhz=0", "--clock-mhz: out of range, expected >= 1, found 0.0"),
+    ("--clock-mhz=0", "--clock-mhz: not a clock frequency, expected a number of MHz in 1 .. "
+     "10000, found 0"),
     ("--part=x y", "--part: not a part number, expected one like xc7z020clg400-1, found x y"),
+    ("--acc-bits=foo", "--acc-bits: not a width, expected auto, datatype or 1..62, found 'foo'"),
+    ("--folding=none.json", "folding none.json: cannot be read as JSON, found [Errno 2] No such "
+     "file or directory: 'none.json'"),
+    ("--verify-data=none.npz", "samples none.npz: no such file; check its path"),
 ])  # fmt: skip
 def test_bad_option_values(
     fails: Callable[..., str], tmp_path: Path, option: str, reason: str
 ) -> None:
-    assert fails(saved(layer(), tmp_path / "model.onnx"), option) == f"error: {reason}"
+    """Also those that mean nothing for an analysis."""
+    model = saved(layer(), tmp_path / "model.onnx")
+    assert fails(model, option) == f"error: {reason}"
+    assert fails(model, option, "--analyze-only") == f"error: {reason}"
 
 
 @pytest.mark.parametrize("arguments, reason", [
     ([], "the following arguments are required: MODEL"),
     (["m.onnx", "--bogus"], "unrecognized arguments: --bogus"),
     (["m.onnx", "--verify", "some"], "argument --verify: invalid int value: 'some'"),
+    (["m.onnx", "--verif", "3"], "unrecognized arguments: --verif 3"),
+    (["m.onnx", "--acc=3"], "unrecognized arguments: --acc=3"),
+    (["m.onnx", "--analyze"], "unrecognized arguments: --analyze"),
 ])  # fmt: skip
 def test_unreadable_command_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
@@ -302,6 +332,14 @@ def test_unreadable_command_line(
         main(arguments)
     assert stop.value.code == 2
     line = f"error: command line: {reason}; see sira-compile --help\n"
+    assert capsys.readouterr().err == line
+
+
+def test_abbreviations_of_the_other_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        verify_main(["build", "--jun", "j.xml"])
+    assert stop.value.code == 2
+    line = "error: command line: unrecognized arguments: --jun j.xml; see sira-verify --help\n"
     assert capsys.readouterr().err == line
 
 
@@ -321,7 +359,7 @@ def test_output_is_a_file(
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(sira.SiraError, match="no such file") as caught:
         main([str(tmp_path / "none.onnx"), "--debug"])
-    assert caught.traceback[-1].name == "read"
+    assert caught.traceback[-1].name == "check_readable"
 
 
 def test_a_fault_of_our_own_is_not_a_difference_in_the_hardware(

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 import sira
-from sira.driver.cli import verify_main
+from sira.driver.build_folder import read_build
+from sira.driver.cli import main, verify_main
 from sira.driver.reverify import reverify
 
 
@@ -58,6 +59,9 @@ def test_an_intact_folder_passes(folder: Path, tmp_path: Path, small_result: sir
     assert small_result.verification is not None
     assert names >= {check.name for check in small_result.verification.checks}
     assert {path: path.read_bytes() for path in before} == before
+    assert suite.tag == "testsuite" and suite.attrib["name"] == "sira-verify small.onnx"
+    assert suite.attrib["errors"] == "0" and float(suite.attrib["time"]) > 0
+    assert {case.attrib["classname"] for case in suite} == {"sira.small.onnx"}
 
 
 @pytest.mark.parametrize("memory, word, bit", [
@@ -75,13 +79,17 @@ def test_one_flipped_bit_in_a_memory_is_found_by_simulation(
     flip(folder / "rtl" / f"{memory}.mem", word, bit)
     assert verify_main([str(folder), "--junit", str(tmp_path / "j.xml")]) == 1
     assert failed(tmp_path / "j.xml") == SIMULATIONS | {MEMORIES}
+    failures = ElementTree.parse(tmp_path / "j.xml").getroot().findall("testcase/failure")
+    for failure in failures:
+        assert re.fullmatch(r"\d+ of \d+ differ", failure.attrib["message"])
+        assert failure.text is not None and failure.text.startswith("first ")
 
 
 def test_a_threshold_off_by_one_is_found_where_no_sample_meets_it(folder: Path) -> None:
     path = folder / "rtl" / "quant_4_thresholds_00.mem"
     for word in range(3):
         flip(path, word)
-        (check,) = (c for c in reverify(folder).checks if c.name == MEMORIES)
+        (check,) = (c for c in reverify(folder, read_build(folder)).checks if c.name == MEMORIES)
         assert check.mismatches == 1
         assert check.detail.startswith(f"first in rtl/{path.name}, word {word}: ")
         flip(path, word)
@@ -93,7 +101,7 @@ def test_a_threshold_off_by_one_is_found_where_no_sample_meets_it(folder: Path) 
 ])  # fmt: skip
 def test_missing_words_are_found(folder: Path, damage: Callable[[Path], None]) -> None:
     damage(folder / "rtl" / "matmul_6_weights.mem")
-    assert not reverify(folder).passed
+    assert not reverify(folder, read_build(folder)).passed
 
 
 @pytest.mark.parametrize("layer, array", [
@@ -130,17 +138,77 @@ def test_no_build_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert line.endswith("run sira-compile first")
 
 
-@pytest.mark.parametrize("text", [
-    "[]", '{"model": "m"}', '{"model": "m", "options": {}}',
-    '{"model": "m", "options": {"acc_bits": 8}, "fifos": []}',
+@pytest.mark.parametrize("text, found", [
+    ("[]", "Expected `object`, got `array`"),
+    ("{", "Input data was truncated"),
+    ('{"schema_version": 1, "model": "\udcff"}', "'utf-8' codec can't decode byte 0xff in position "
+     "0: invalid start byte"),
+    ('{"model": "m"}', "Object missing required field `schema_version`"),
+    ('{"schema_version": "1"}', "Expected `int`, got `str` - at `$.schema_version`"),
+    ('{"schema_version": 1, "model": "m"}', "Object missing required field `layers`"),
 ])  # fmt: skip
 def test_a_report_of_something_else(
-    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, found: str
 ) -> None:
-    (folder / "report.json").write_text(text)
-    assert error(capsys, folder).startswith(
-        f"error: {folder / 'report.json'}: not a report of sira-compile, expected "
+    path = folder / "report.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    assert error(capsys, folder) == (
+        f"error: {path}: not a report of sira-compile, expected a complete report with hardware, "
+        f"found {found}; compile the model again"
     )
+
+
+@pytest.mark.parametrize("path", [
+    ["fifos"], ["options"], ["options", "backend"], ["fifos", 0, "depth"], ["layers", 0, "cycles"],
+    ["totals", "resources", "estimate", "lut"],
+])  # fmt: skip
+def test_an_incomplete_report(
+    folder: Path, capsys: pytest.CaptureFixture[str], path: list[str | int]
+) -> None:
+    file = folder / "report.json"
+    report = json.loads(file.read_text())
+    inner = report
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    file.write_text(json.dumps(report))
+    line = error(capsys, folder)
+    assert line.startswith(f"error: {file}: not a report of sira-compile, expected ")
+    assert f"found Object missing required field `{path[-1]}`" in line
+
+
+def test_a_report_of_another_version(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "report.json"
+    report = json.loads(path.read_text()) | {"schema_version": 2, "layers": "of another kind"}
+    path.write_text(json.dumps(report))
+    assert error(capsys, folder) == (
+        f"error: {path}: a report of another version of sira-compile, expected schema_version 1, "
+        "found 2; compile the model again, or use the version that wrote it"
+    )
+
+
+def test_a_report_without_hardware(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(small_model), "-o", str(tmp_path), "--analyze-only", "--verify", "0"]) == 0
+    capsys.readouterr()
+    assert "expected a complete report with hardware" in error(capsys, tmp_path)
+
+
+@pytest.mark.parametrize("key, value, message", [
+    ("datatype", "UINT99", "input x: not a datatype, expected "),
+    ("scale", ["1/0"], "a scale or bias is not a number, expected fractions, found Fraction(1, 0)"),
+    ("bias", ["a"], "a scale or bias is not a number, expected fractions, found Invalid literal"),
+])  # fmt: skip
+def test_recorded_inputs_that_are_none(
+    folder: Path, capsys: pytest.CaptureFixture[str], key: str, value: object, message: str
+) -> None:
+    path = folder / "report.json"
+    report = json.loads(path.read_text())
+    spec = {"datatype": "UINT8", "scale": ["1"], "bias": ["0"]}
+    report["options"]["inputs"] = {"x": spec | {key: value}}
+    path.write_text(json.dumps(report))
+    assert message in error(capsys, folder)
 
 
 def test_a_missing_stage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,6 +237,8 @@ def test_junit_goes_to_a_folder_that_exists(
     target = tmp_path / "none" / "j.xml"
     line = error(capsys, folder, "--junit", target)
     assert line == f"error: --junit {target}: no such folder; create it first"
+    line = error(capsys, folder, "--junit", tmp_path)
+    assert line == f"error: --junit {tmp_path}: a folder, not a file"
 
 
 def test_declared_inputs_are_remembered(tmp_path: Path) -> None:
@@ -184,4 +254,4 @@ def test_declared_inputs_are_remembered(tmp_path: Path) -> None:
     assert sira.compile(net.proto(), options).passed
     recorded = json.loads((tmp_path / "report.json").read_text())["options"]["inputs"]
     assert recorded == {"x": {"datatype": "INT4", "scale": ["1/3"], "bias": ["-1/7"]}}
-    assert reverify(tmp_path).passed
+    assert reverify(tmp_path, read_build(tmp_path)).passed
