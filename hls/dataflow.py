@@ -1,21 +1,21 @@
 """The dataflow graph: hardware layers, the streams between them, and how each is instantiated.
 
 A layer is one flat frozen dataclass that satisfies `Layer`; it can execute itself on integers, say
-how many cycles it takes, estimate its resources and name the module that implements it. All values
+how many cycles it takes and what it is built of, and name the module that implements it. All values
 on streams are unsigned counts ``0 .. 2**bits - 1``; what they mean as real numbers is not known
 here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hls.inventory import Inventory
 from hls.schedule import Schedule
 
 Ints = NDArray[np.int64]
@@ -111,9 +111,35 @@ class Resources:
             self.bram18 + other.bram18,
         )
 
+    def __mul__(self, times: int) -> Resources:
+        return Resources(self.lut * times, self.ff * times, self.dsp * times, self.bram18 * times)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Constant weights (n, k) of a layer: every output is a sum of ``k`` products.
+
+    The sum is an unsigned integer of ``accumulator_bits``.
+    """
+
+    n: int
+    k: int
+    accumulator_bits: int
+
+
+WindowOrder = Literal["dense", "depthwise"]
+"""How a layer reads the windows of an image: every tap with all channels of a block, ``lanes`` at
+a time, or every ``lanes`` channels with all taps."""
+
 
 class Layer(Protocol):
-    """What every hardware layer offers. Streams are keyed by port prefix, e.g. ``in``, ``out``."""
+    """What every hardware layer offers. Streams are keyed by port prefix, e.g. ``in``, ``out``.
+
+    `hls.layers.parts.folding.Defaults` has the answers that most layers share.
+    """
+
+    kind: ClassVar[str]
+    """The short name of the layer's type in reports; it stays what it is."""
 
     @property
     def name(self) -> str: ...
@@ -129,6 +155,38 @@ class Layer(Protocol):
         """Clock cycles per frame in steady state."""
         ...
 
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        """The folding factors, which are fields of the layer, and the sizes that they must divide.
+
+        A width converter has none, and a window generator none that could be asked for.
+        """
+        ...
+
+    @property
+    def products(self) -> int:
+        """Products of a frame."""
+        ...
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """The weights that the layer multiplies its input by, if any."""
+        ...
+
+    @property
+    def window_order(self) -> WindowOrder | None:
+        """How the layer reads the windows of a `WindowGenerator`; None if it reads no windows."""
+        ...
+
+    def folding(self, target: int, lanes: int, block: int | None = None) -> Mapping[str, int]:
+        """The cheapest folding with which a frame takes at most ``target`` cycles.
+
+        Where none does it is the fastest. ``lanes`` are those of the producer. Where that is a
+        window generator, ``block`` are the channels of its blocks, and ``lanes`` those of the
+        layer in front of it.
+        """
+        ...
+
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         """Counts of shape (frames, elements), one array for each input, to the same of outputs."""
         ...
@@ -139,7 +197,26 @@ class Layer(Protocol):
 
     def schedule(self) -> Schedule: ...
 
-    def estimate(self) -> Resources: ...
+    def inventory(self) -> Inventory:
+        """What the layer is built of; `hls.device` prices it."""
+        ...
+
+
+@runtime_checkable
+class WindowGenerator(Protocol):
+    """A layer that makes the windows of an image, in the order and lanes that its reader wants."""
+
+    @property
+    def block_channels(self) -> int:
+        """Channels of a block; the lanes divide them."""
+        ...
+
+    def following(self, reader: Layer, target: int) -> Layer:
+        """The generator with the lanes that suit a folded ``reader`` of windows.
+
+        Where the reader leaves a choice, a frame takes at most ``target`` cycles if it can.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -210,9 +287,3 @@ class Dataflow:
             if not edge.target.layer:
                 values[edge.target] = values[edge.source]
         return values
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """``name``, or the first free ``name_2``, ``name_3``, ..."""
-    names = chain([name], (f"{name}_{number}" for number in count(2)))
-    return next(found for found in names if found not in taken)

@@ -7,29 +7,15 @@ unit takes (N / PE) * (K / SIMD) cycles for a vector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 from math import gcd, lcm
+from typing import TypeGuard
 
-from hls.dataflow import Dataflow, Edge, Layer, Port, free_name
-from hls.layers import (
-    ArgMax,
-    Concat,
-    DepthToSpace,
-    DepthwiseVector,
-    Elementwise,
-    Fork,
-    GlobalPooling,
-    MatrixVector,
-    Pooling,
-    Slice,
-    SlidingWindow,
-    Spread,
-    Thresholding,
-    Upsample,
-    WidthConverter,
-)
+from hls.dataflow import Dataflow, Edge, Layer, Port, WindowGenerator
+from hls.layers.parts.folding import divisors, refolded
+from hls.layers.width_converter import WidthConverter
 from sira.errors import SiraError
+from sira.names import free_name
 
 LEAST_TARGET_CYCLES = 1024
 DEFAULT_PRODUCTS = 512
@@ -38,53 +24,10 @@ cycle in the mean, but no fewer than `LEAST_TARGET_CYCLES`."""
 
 Factors = Mapping[str, Mapping[str, int]]
 
-_VECTOR_LAYERS = (MatrixVector, DepthwiseVector, Pooling)
-"""What reads the windows of a window generator."""
-
-
-def dimensions(layer: Layer) -> Mapping[str, int]:
-    """The folding factors of a layer and the sizes they must divide.
-
-    A window generator has none of its own: it follows the layer that reads it.
-    """
-    match layer:
-        case MatrixVector():
-            outputs, inputs = layer.weights.shape
-            return {"pe": outputs // layer.groups, "simd": inputs}
-        case DepthwiseVector():
-            return {"pe": len(layer.weights)}
-        case Thresholding():
-            return {"pe": layer.channels}
-        case ArgMax():
-            return {"lanes": len(layer.scale)}
-        case Pooling() | GlobalPooling() | Elementwise():
-            return {"lanes": layer.channels}
-        case Fork():
-            return {"lanes": layer.elements}
-        case Concat():
-            return {"lanes": gcd(*layer.channels)}
-        case Slice():
-            return {"lanes": layer.most_lanes}
-        case Upsample() | Spread():
-            return {"lanes": layer.shape[2]}
-        case DepthToSpace():
-            return {"lanes": layer.output_shape[2]}
-        case _:
-            return {}
-
-
-def products(layer: Layer) -> int:
-    """Products of a frame."""
-    match layer:
-        case MatrixVector() | DepthwiseVector():
-            return layer.vectors * layer.weights.size
-        case _:
-            return 0
-
 
 def default_target(dataflow: Dataflow) -> int:
     """Cycles a frame where the user names none."""
-    wanted = sum(products(layer) for layer in dataflow.layers) // DEFAULT_PRODUCTS
+    wanted = sum(layer.products for layer in dataflow.layers) // DEFAULT_PRODUCTS
     return max(LEAST_TARGET_CYCLES, wanted)
 
 
@@ -106,9 +49,9 @@ def fold(
     target = max(target, *fastest)
     layers: dict[str, Layer] = {}
 
-    def chosen(layer: Layer, lanes: int, window: SlidingWindow | None = None) -> Layer:
-        automatic = _automatic(layer, target, lanes, window)
-        return _refold(layer, {**automatic, **factors.get(layer.name, {})})
+    def chosen(layer: Layer, lanes: int, block: int | None = None) -> Layer:
+        automatic = layer.folding(target, lanes, block)
+        return refolded(layer, {**automatic, **factors.get(layer.name, {})})
 
     for layer in dataflow.layers:  # in topological order, so that lanes can follow the producer's
         if layer.name in layers:
@@ -116,12 +59,16 @@ def fold(
         producer = layers.get(producers[layer.name])
         lanes = next(iter(producer.outputs.values())).lanes if producer else 1
         reader = readers.get(layer.name)
-        if isinstance(layer, SlidingWindow) and isinstance(reader, _VECTOR_LAYERS):
-            layers[reader.name] = chosen(reader, lanes, layer)
-            layers[layer.name] = _following(layer, layers[reader.name], target)
+        if isinstance(layer, WindowGenerator) and _reads_windows(reader):
+            layers[reader.name] = chosen(reader, lanes, layer.block_channels)
+            layers[layer.name] = layer.following(layers[reader.name], target)
         else:
             layers[layer.name] = chosen(layer, lanes)
     return _connect(dataflow, {layer.name: layers[layer.name] for layer in dataflow.layers})
+
+
+def _reads_windows(reader: Layer | None) -> TypeGuard[Layer]:
+    return reader is not None and reader.window_order is not None
 
 
 def _check(dataflow: Dataflow, factors: Factors) -> None:
@@ -130,7 +77,7 @@ def _check(dataflow: Dataflow, factors: Factors) -> None:
         where = f"folding of {name}"
         if name not in by_name:
             raise SiraError("no such layer", where=where, expected=" | ".join(by_name), found=name)
-        sizes = dimensions(by_name[name])
+        sizes = by_name[name].dimensions
         for factor, value in chosen.items():
             if factor not in sizes:
                 raise SiraError(
@@ -146,80 +93,11 @@ def _check(dataflow: Dataflow, factors: Factors) -> None:
                 )
 
 
-def _refold(layer: Layer, factors: Mapping[str, int]) -> Layer:
-    return replace(layer, **factors) if factors else layer  # type: ignore[type-var]
-
-
 def _fastest(layer: Layer, reader: Layer | None) -> Layer:
     """The layer with all lanes that it can have."""
-    if isinstance(layer, SlidingWindow):
-        if isinstance(reader, _VECTOR_LAYERS):
-            return _following(layer, _fastest(reader, None), 0)
-        return _with_lanes(layer, layer.shape[2] // layer.blocks)
-    return _refold(layer, dimensions(layer))
-
-
-def divisors(n: int) -> list[int]:
-    """All divisors, rising."""
-    return [d for d in range(1, n + 1) if n % d == 0]
-
-
-def _automatic(
-    layer: Layer, target: int, lanes: int, window: SlidingWindow | None
-) -> Mapping[str, int]:
-    """The cheapest factors that meet the target; ``lanes`` are those of the producer."""
-    match layer:
-        case MatrixVector():
-            return _matrix_vector_folding(layer, target, lanes, window)
-        case SlidingWindow():
-            sizes: Mapping[str, int] = {"lanes": layer.shape[2] // layer.blocks}
-        case _:
-            sizes = dimensions(layer)
-    for factor, size in sizes.items():
-        fit = [d for d in divisors(size) if _cycles(layer, {factor: d}) <= target] or [size]
-        return {factor: lanes if lanes in fit else fit[0]}
-    return {}
-
-
-def _cycles(layer: Layer, factors: Mapping[str, int]) -> int:
-    return _refold(layer, factors).cycles
-
-
-def _matrix_vector_folding(
-    layer: MatrixVector, target: int, lanes: int, window: SlidingWindow | None
-) -> Mapping[str, int]:
-    """Fewest multipliers that meet the target; among those no width converter, then more SIMD.
-
-    SIMD costs less than PE: more inputs share an accumulator, more outputs need one each. A window
-    generator has as many lanes as it is asked for, up to the channels of a block.
-    """
-    sizes = dimensions(layer)
-    work = products(layer)
-    pairs = [(pe, simd) for pe in divisors(sizes["pe"]) for simd in divisors(sizes["simd"])]
-    fit = [p for p in pairs if work <= target * p[0] * p[1]] or [(sizes["pe"], sizes["simd"])]
-    block = window.shape[2] // window.blocks if window else lanes
-    converter = {p: block % p[1] if window else p[1] != lanes for p in fit}
-    pe, simd = min(fit, key=lambda p: (p[0] * p[1], converter[p] != 0, -p[1]))
-    return {"pe": pe, "simd": simd}
-
-
-def _following(window: SlidingWindow, reader: Layer, target: int) -> SlidingWindow:
-    """A window generator with the lanes that suit the layer that reads its windows."""
-    match reader:
-        case DepthwiseVector():
-            return replace(window, lanes=reader.pe, blocks=window.shape[2] // reader.pe)
-        case Pooling():
-            return replace(window, lanes=reader.lanes, blocks=window.shape[2] // reader.lanes)
-        case _:
-            assert isinstance(reader, MatrixVector)
-            block, simd = window.shape[2] // window.blocks, reader.simd
-            fit = [d for d in divisors(block) if _with_lanes(window, d).cycles <= target] or [block]
-            even = [d for d in fit if simd % d == 0 or d % simd == 0]
-            return _with_lanes(window, simd if simd in fit else (even or fit)[0])
-
-
-def _with_lanes(window: SlidingWindow, lanes: int) -> SlidingWindow:
-    return replace(window, lanes=lanes)
+    if isinstance(layer, WindowGenerator) and _reads_windows(reader):
+        return layer.following(_fastest(reader, None), 0)
+    return refolded(layer, layer.folding(0, 1))
 
 
 def _connect(dataflow: Dataflow, layers: Mapping[str, Layer]) -> Dataflow:

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from sira import graph as g
 from sira.errors import SiraError
 from sira.model_file import read
+from sira.names import free_name
 from sira.ops import RULES, malformed, rule_of
 
 _CUSTOM_DOMAINS = ("onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
@@ -258,10 +259,7 @@ def _unique(name: str | None, taken: set[str]) -> str | None:
     """``name``, or the first free ``name_2``, ``name_3``, ...; nameless nodes stay so."""
     if not name:
         return None
-    free, n = name, 1
-    while free in taken:
-        n += 1
-        free = f"{name}_{n}"
+    free = free_name(name, taken)
     taken.add(free)
     return free
 

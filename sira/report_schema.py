@@ -206,36 +206,6 @@ class CheckEntry(Struct, frozen=True):
     detail: str
 
 
-class VerificationEntry(Struct, frozen=True):
-    """The co-simulation of the hardware.
-
-    ``mismatches`` counts integers that differ from exact arithmetic, ``oracle_mismatches`` those at
-    which exact arithmetic differs from the original in float64. ``float32_agree`` and
-    ``float32_ties`` count samples. ``cycles_first`` is the number of clock cycles to the first
-    output, ``cycles_per_sample`` of a sample among others. ``accuracy`` is a share of 1, null where
-    there were no labels.
-    """
-
-    tool: str
-    samples: int
-    mismatches: int
-    oracle_mismatches: int
-    thresholds_checked: int
-    float32_agree: int
-    float32_ties: int
-    cycles_first: int | None
-    cycles_per_sample: float | None
-    samples_per_second: float | None
-    accuracy: float | None
-    accuracy_original: float | None
-    checks: list[CheckEntry]
-
-    @property
-    def passed(self) -> bool:
-        """No difference was found."""
-        return self.mismatches == 0 and self.oracle_mismatches == 0
-
-
 class RecordedOutputs(Struct, frozen=True):
     """Outputs that somebody else recorded in float32, against the integers of exact arithmetic."""
 
@@ -244,18 +214,25 @@ class RecordedOutputs(Struct, frozen=True):
     integers_different: int
 
 
-class AnalysisVerification(Struct, frozen=True):
-    """The check of an analysis without hardware; fields as in a verification with hardware.
+class ModelVerification(Struct, frozen=True):
+    """The checks of the model, which need no hardware.
 
-    ``float64_ties`` names what differs by the rounding of float64 alone.
+    ``mismatches`` counts integers that differ from exact arithmetic, ``oracle_mismatches`` those at
+    which exact arithmetic differs from the original in float64, but for ``float64_ties``, which the
+    rounding of float64 explains. ``float32_agree`` and ``float32_ties`` count samples (null: the
+    model has no integer form). ``accuracy`` is a share of 1, null where there were no labels.
     """
 
     tool: str
     samples: int
     mismatches: int
     oracle_mismatches: int
-    float64_ties: list[str]
     thresholds_checked: int
+    float64_ties: list[str]
+    float32_agree: int | None
+    float32_ties: int | None
+    accuracy: float | None
+    accuracy_original: float | None
     recorded_outputs: RecordedOutputs | None
     checks: list[CheckEntry]
 
@@ -263,6 +240,18 @@ class AnalysisVerification(Struct, frozen=True):
     def passed(self) -> bool:
         """No difference was found."""
         return self.mismatches == 0 and self.oracle_mismatches == 0
+
+
+class VerificationEntry(ModelVerification, frozen=True):
+    """The checks of the model and the co-simulation of its hardware.
+
+    ``cycles_first`` is the number of clock cycles to the first output, ``cycles_per_sample`` of a
+    sample among others.
+    """
+
+    cycles_first: int | None
+    cycles_per_sample: float | None
+    samples_per_second: float | None
 
 
 class ScriptCheck(Struct, frozen=True):
@@ -334,7 +323,7 @@ class AnalysisReport(Struct, frozen=True, kw_only=True):
     layers: list[MacEntry]
     tensors: list[TensorEntry]
     totals: AnalysisTotals | UnsetType = UNSET
-    verification: AnalysisVerification | None
+    verification: ModelVerification | None
     not_verified: str | None
     seconds: dict[str, float]
 

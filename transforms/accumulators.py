@@ -39,7 +39,7 @@ def annotate_accumulators(model: ir.Model, ranges: Ranges) -> ir.Model:
         if node.op_type in _WITH_CONSTANTS:
             _annotate_constants(node)
     if too_wide:
-        result.metadata_props["sira.verification.rounding_errors"] = (
+        result.metadata_props["sira.float32"] = (
             "these tensors reach 2**24, so executors that compute in float32 cannot hold them: "
             + ", ".join(too_wide)
         )
@@ -48,11 +48,10 @@ def annotate_accumulators(model: ir.Model, ranges: Ranges) -> ir.Model:
 
 def _integers(range_: ScaledInt | None) -> tuple[int, int] | None:
     """The smallest and largest value of a tensor that holds integers, or None for another."""
-    if range_ is None or not isinstance(range_.scale, Exact) or not isinstance(range_.bias, Exact):
+    if range_ is None or not range_.is_whole:
         return None
+    assert isinstance(range_.scale, Exact) and isinstance(range_.bias, Exact)
     scale, bias = range_.scale.values, range_.bias.values
-    if any(x.denominator != 1 for x in (*scale.ravel(), *bias.ravel())):
-        return None
     lo, hi = (q.astype(object) * scale + bias for q in (range_.lo, range_.hi))
     return int(np.min(lo)), int(np.max(hi))
 

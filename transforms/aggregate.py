@@ -19,7 +19,9 @@ from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
 from sira.ops.qcdq import storage_range
 from transforms.builder import float32
-from transforms.integer.graph import IntegerGraph, is_affine
+from transforms.integer.affine import is_affine
+from transforms.integer.graph import IntegerGraph
+from transforms.integer.rules import RULES
 from transforms.steps.plane import is_plane
 
 _DOUBLE = ir.DataType.DOUBLE
@@ -27,7 +29,7 @@ _DOUBLE = ir.DataType.DOUBLE
 
 def aggregate(model: ir.Model, ranges: Ranges) -> ir.Model:
     """Rebuild a canonical ``model`` with integer accumulators and one Mul and Add behind each."""
-    return IntegerGraph(model, ranges, _elementwise).finish()
+    return IntegerGraph(model, ranges, RULES, _elementwise).finish()
 
 
 def _elementwise(graph: IntegerGraph, sink: ir.Value) -> ir.Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,38 +11,46 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.datatypes import smallest_type
+from sira.names import free_name
 
 _ANNOTATIONS = "quant_parameter_tensor_names"  # where onnx_ir keeps quantization annotations
 
 
 class Builder:
-    """Collects the parts of a new graph; every name stays unique."""
+    """Collects the parts of a new graph; every name stays unique.
 
-    def __init__(self, like: ir.Model) -> None:
+    ``own`` are names of tensors that the new graph takes over: nothing else is called so, whatever
+    comes first.
+    """
+
+    def __init__(self, like: ir.Model, own: Iterable[str] = ()) -> None:
         self._like = like
+        self._own = frozenset(own)
         self._names: set[str] = set()
         self._nodes: list[ir.Node] = []
         self._initializers: list[ir.Value] = []
         self._inputs: list[ir.Value] = []
 
-    def unique(self, name: str) -> str:
-        """``name``, or the first free ``name_2``, ``name_3``, ..."""
-        free, n = name, 1
-        while free in self._names:
-            n += 1
-            free = f"{name}_{n}"
+    def unique(self, name: str, own: bool = False) -> str:
+        """``name``, or the first free ``name_2``, ``name_3``, ...
+
+        ``own``: it is the name of a tensor that is taken over.
+        """
+        free = free_name(name, self._names if own else self._names | self._own)
         self._names.add(free)
         return free
 
     def input(self, name: str, shape: Sequence[int]) -> ir.Value:
         """A graph input."""
-        value = ir.val(self.unique(name), ir.DataType.FLOAT, tuple(shape))
+        value = ir.val(self.unique(name, own=True), ir.DataType.FLOAT, tuple(shape))
         self._inputs.append(value)
         return value
 
-    def constant(self, name: str, array: NDArray[Any], datatype: str = "") -> ir.Value:
-        """An initializer."""
-        unique = self.unique(name)
+    def constant(
+        self, name: str, array: NDArray[Any], datatype: str = "", *, own: bool = False
+    ) -> ir.Value:
+        """An initializer; ``own``: one that is taken over."""
+        unique = self.unique(name, own)
         value = ir.Value(
             name=unique,
             shape=ir.Shape(array.shape),
@@ -65,10 +73,11 @@ class Builder:
         attributes: Mapping[str, Any] | None = None,
         dtype: ir.DataType = ir.DataType.FLOAT,
         custom: bool = False,
+        own: bool = False,
     ) -> ir.Value:
-        """A node with one output."""
+        """A node with one output; ``own``: a tensor that is taken over."""
         result = ir.Value(
-            name=self.unique(output), shape=ir.Shape(shape), type=ir.TensorType(dtype)
+            name=self.unique(output, own), shape=ir.Shape(shape), type=ir.TensorType(dtype)
         )
         attrs = [ir.convenience.convert_attribute(k, v) for k, v in (attributes or {}).items()]
         node = ir.Node(
@@ -88,7 +97,7 @@ class Builder:
         """The same node on other inputs; its outputs keep names and shapes."""
         outputs = [
             ir.Value(
-                name=self.unique(g.name(v)),
+                name=self.unique(g.name(v), own=True),
                 shape=v.shape,
                 type=ir.TensorType(dtype or v.dtype or ir.DataType.FLOAT),
             )

@@ -15,10 +15,14 @@ from sira.ops.axes import arrays
 from sira.ops.reduce import reduce_axes
 from transforms.builder import Builder, float32
 
+NOT_CANONICAL = frozenset(("Gemm", "Neg", "Flatten", "Squeeze", "Unsqueeze"))
+"""Operators that the canonical form says with others."""
+
 
 def to_canonical(model: ir.Model) -> ir.Model:
     """Rewrite ``model``; tensor and node names are kept where the tensor is."""
-    b = Builder(model)
+    tensors = [*model.graph.initializers.values(), *(v for n in model.graph for v in n.outputs)]
+    b = Builder(model, own=map(g.name, [*model.graph.inputs, *tensors]))
     new: dict[ir.Value, ir.Value] = {}
     for value in model.graph.inputs:
         new[value] = b.input(g.name(value), g.shape(value))
@@ -26,7 +30,7 @@ def to_canonical(model: ir.Model) -> ir.Model:
     for value in model.graph.initializers.values():
         contents = g.array(value)
         assert contents is not None
-        new[value] = b.constant(g.name(value), contents)
+        new[value] = b.constant(g.name(value), contents, own=True)
         new[value].meta.update(value.meta)
     for node in model.graph:
         inputs = [None if v is None else new[v] for v in node.inputs]
@@ -45,13 +49,13 @@ def _rewrite(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> list[i
             return [inputs[0]] * len(node.outputs)
         case "Flatten" | "Squeeze" | "Unsqueeze":
             target = b.constant(f"{name}_shape", np.asarray(shape, np.int64))
-            return [b.node("Reshape", [inputs[0], target], name, shape, name=node.name)]
+            return [b.node("Reshape", [inputs[0], target], name, shape, name=node.name, own=True)]
         case "Neg":
             minus = b.constant(f"{name}_factor", float32(-1))
-            return [b.node("Mul", [inputs[0], minus], name, shape, name=node.name)]
+            return [b.node("Mul", [inputs[0], minus], name, shape, name=node.name, own=True)]
         case "Sub" if (offset := g.array(node.inputs[1])) is not None:
             negated = b.constant(f"{name}_offset", -offset)
-            return [b.node("Add", [inputs[0], negated], name, shape, name=node.name)]
+            return [b.node("Add", [inputs[0], negated], name, shape, name=node.name, own=True)]
         case "ReduceMax" | "ReduceMin" if (axes := _positions(node)) is not None:
             return [_extreme(b, node, inputs[0], axes)]
         case "Gemm":
@@ -85,7 +89,7 @@ def _extreme(b: Builder, node: ir.Node, x: ir.Value | None, axes: list[int]) -> 
         factor = b.constant(f"{name}_factor", float32(-1))
         result = b.node("Mul", [result, factor], f"{name}_lowest", pooled)
     target = b.constant(f"{name}_shape", np.asarray(g.shape(node.outputs[0]), np.int64))
-    return b.node("Reshape", [result, target], name, g.shape(node.outputs[0]))
+    return b.node("Reshape", [result, target], name, g.shape(node.outputs[0]), own=True)
 
 
 def _gemm(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:
@@ -109,10 +113,10 @@ def _gemm(b: Builder, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:
             factor = b.constant(f"{name}_beta", float32(beta))
             bias = b.node("Mul", [bias, factor], f"{name}_bias", g.shape(bias))
         steps.append(("Add", bias))
-    result = b.node(
-        "MatMul", [x, weights], f"{name}_matmul" if steps else name, shape, name=node.name
-    )
+    target = f"{name}_matmul" if steps else name
+    result = b.node("MatMul", [x, weights], target, shape, name=node.name, own=not steps)
     for i, (op_type, operand) in enumerate(steps):
-        target = name if i == len(steps) - 1 else f"{name}_scaled"
-        result = b.node(op_type, [result, operand], target, shape)
+        last = i == len(steps) - 1
+        target = name if last else f"{name}_scaled"
+        result = b.node(op_type, [result, operand], target, shape, own=last)
     return result

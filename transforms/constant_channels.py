@@ -18,15 +18,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import Ranges
 from sira.numbers.scaled import Ints
+from sira.ops import mac_of
+from sira.ops.quant import threshold_axis, threshold_layout
 from transforms.builder import annotate, float32, weights_type, whole
-
-_CHANNELS = "sira.channels"
-"""Key of a tensor's metadata: the original channels that it still has."""
-
-_SHIFT = "sira.shift"
-"""Key of a tensor's metadata: for each channel what is missing from the original integer."""
 
 _RESHAPES = ("Reshape", "Flatten")
 
@@ -34,7 +31,7 @@ _RESHAPES = ("Reshape", "Flatten")
 def remove_constant_channels(model: ir.Model, ranges: Ranges) -> ir.Model:
     """Drop the channels of an integer ``model`` that are constant or that nobody reads.
 
-    Tensors keep their names; `kept_channels` and `shift_of` tell how they relate to the ones of
+    Tensors keep their names; their records in `sira.provenance` tell how they relate to those of
     the argument. ``ranges`` are those of ``model``.
     """
     result = model.clone()
@@ -47,32 +44,17 @@ def remove_constant_channels(model: ir.Model, ranges: Ranges) -> ir.Model:
     return result
 
 
-def kept_channels(value: ir.Value) -> Ints | None:
-    """The original channels that ``value`` still has, ascending; None where it has them all.
-
-    Channels lie along axis 1 between convolutions, else along the last axis.
-    """
-    return _read(value, _CHANNELS)
-
-
-def shift_of(value: ir.Value) -> Ints:
-    """What to add to the integers of ``value`` to get the original ones, for each channel."""
-    found = _read(value, _SHIFT)
-    return np.zeros(1, np.int64) if found is None else found
-
-
 def removed_channels(before: ir.Model, after: ir.Model) -> dict[str, list[int]]:
     """The channels that each quantized tensor of ``before`` has lost in ``after``."""
     shapes = {g.name(n.outputs[0]): g.shape(n.outputs[0]) for n in before.graph}
     removed = {}
     for node in after.graph:
         value = node.outputs[0]
-        kept = kept_channels(value)
-        if node.op_type != "MultiThreshold" or kept is None:
+        record = provenance.of(value)
+        if node.op_type != "MultiThreshold" or record.channels is None:
             continue
-        was = shapes[g.name(value)]
-        (channels,) = (a for a, b in zip(was, g.shape(value), strict=True) if a != b)
-        removed[g.name(value)] = sorted(set(range(channels)) - set(kept.tolist()))
+        channels = shapes[g.name(value)][record.axis]
+        removed[g.name(value)] = sorted(set(range(channels)) - set(record.channels.tolist()))
     return removed
 
 
@@ -131,7 +113,9 @@ def _link(producer: ir.Node) -> _Link | None:
 
 def _channel_axis(layer: ir.Node) -> int:
     """The axis of a dense layer's output along which its channels lie."""
-    return 1 if layer.op_type == "Conv" else len(g.shape(layer.outputs[0])) - 1
+    mac = mac_of(layer)
+    assert mac is not None
+    return len(g.shape(layer.outputs[0])) + mac.axis
 
 
 def _dense(node: ir.Node) -> bool:
@@ -155,9 +139,8 @@ def _per_channel(node: ir.Node, value: ir.Value, axis: int) -> bool:
         case "Mul" | "Add":
             return _own_constant(node) and shape == out
         case "MultiThreshold":
-            layout = g.attribute(node, "data_layout", "NC")
             one_row = len(_array(node.inputs[1])) == 1
-            return _own_constant(node) and (one_row or axis == layout.index("C"))
+            return _own_constant(node) and (one_row or axis == threshold_axis(node))
         case "MaxPool" | "GlobalMaxPool":
             return axis == 1 and len(node.outputs) == 1
         case "Conv":
@@ -206,7 +189,7 @@ def _shrink(link: _Link, ranges: Ranges) -> None:
             absorb(shift)
     kept, rows = np.flatnonzero(~dead), np.flatnonzero(~dead[link.owner])
     _take_weights(link.producer, kept, output=True)
-    _keep(link.producer.outputs[0], kept, link.axis)
+    provenance.record_channels(link.producer.outputs[0], kept, link.axis)
     for node in link.nodes:
         _take_node(node, kept, rows, link.axis)
     _take_weights(link.consumer, rows, output=False)
@@ -248,7 +231,7 @@ def _absorb(layer: ir.Node) -> Iterator[Absorb | None]:
     None for a reader that cannot.
     """
     value, axis = layer.outputs[0], _channel_axis(layer)
-    yield lambda shift: _record_shift(value, shift)
+    yield lambda shift: provenance.record_shift(value, shift, axis)
     if value.is_graph_output():
         yield None
     for node in g.consumers(value):
@@ -283,8 +266,8 @@ def _absorber(node: ir.Node, value: ir.Value, axis: int) -> Absorb | None:
         return None
 
     def absorb(shift: NDArray[Any]) -> None:
-        if pool:
-            _record_shift(out, shift)
+        if pool or provenance.of(out).origins:
+            provenance.record_shift(out, shift * factor, axis)
         for after in following:
             assert after is not None
             after(shift * factor)
@@ -297,9 +280,10 @@ def _lower_thresholds(node: ir.Node, shift: NDArray[Any], axis: int) -> None:
     thresholds = _number(node)
     if (shift == shift[0]).all():
         shift = shift[:1]
-    elif len(thresholds) == 1 and axis != 1:  # one row for all has not said where channels lie
-        layout = {3: "NWC", 4: "NHWC"}[len(g.shape(node.outputs[0]))]
-        node.attributes["data_layout"] = ir.AttrString("data_layout", layout)
+    elif len(thresholds) == 1:  # one row for all has not said where channels lie
+        layout = threshold_layout(len(g.shape(node.outputs[0])), axis)
+        if layout is not None:
+            node.attributes["data_layout"] = ir.AttrString("data_layout", layout)
     _set(node, thresholds - shift[:, None])
 
 
@@ -317,9 +301,9 @@ def _take_node(node: ir.Node, kept: Ints, rows: Ints, axis: int) -> None:
         case "Reshape":
             _set(node, np.asarray([*g.shape(out)[:-1], len(rows)], np.int64), index=True)
     if node.op_type in _RESHAPES:
-        _keep(out, rows, len(g.shape(out)) - 1)
+        provenance.record_channels(out, rows, -1)
     else:
-        _keep(out, kept, axis)
+        provenance.record_channels(out, kept, axis)
 
 
 def _take(array: NDArray[Any], kept: Ints, axis: int) -> NDArray[Any]:
@@ -349,30 +333,6 @@ def _set(node: ir.Node, array: NDArray[Any], *, index: bool = False) -> None:
     constant.const_value = tensor
     constant.shape = ir.Shape(array.shape)
     constant.dtype = tensor.dtype
-
-
-def _keep(value: ir.Value, kept: Ints, axis: int) -> None:
-    """Note that only some channels of ``value`` are left."""
-    shape = list(g.shape(value))
-    before, shift = kept_channels(value), _read(value, _SHIFT)
-    _write(value, _CHANNELS, kept if before is None else before[kept])
-    if shift is not None:
-        _write(value, _SHIFT, shift[kept])
-    shape[axis] = len(kept)
-    value.shape = ir.Shape(shape)
-
-
-def _record_shift(value: ir.Value, shift: NDArray[Any]) -> None:
-    _write(value, _SHIFT, shift_of(value) + shift)
-
-
-def _read(value: ir.Value, key: str) -> Ints | None:
-    text = value.metadata_props.get(key)
-    return None if text is None else np.array(text.split(), np.int64)
-
-
-def _write(value: ir.Value, key: str, numbers: NDArray[Any]) -> None:
-    value.metadata_props[key] = " ".join(str(int(n)) for n in numbers)
 
 
 def _array(value: ir.Value | None) -> NDArray[Any]:

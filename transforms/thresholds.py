@@ -10,8 +10,10 @@ from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.analysis.tail import Tail, find_tail
 from sira.datatypes import smallest_type
+from sira.ops.quant import threshold_layout
 from transforms.builder import whole
 from transforms.integer.graph import IntegerGraph
+from transforms.integer.rules import RULES
 from transforms.steps.border import build_border, has_border
 from transforms.steps.plane import Plane, build_plane, is_plane
 from transforms.steps.staircase import staircase
@@ -19,7 +21,7 @@ from transforms.steps.staircase import staircase
 
 def to_thresholds(model: ir.Model, ranges: Ranges) -> ir.Model:
     """Rebuild a canonical ``model`` from integer accumulators and MultiThreshold nodes."""
-    return IntegerGraph(model, ranges, partial(_multithreshold, {})).finish()
+    return IntegerGraph(model, ranges, RULES, partial(_multithreshold, {})).finish()
 
 
 def _multithreshold(planes: dict[ir.Value, Plane], graph: IntegerGraph, sink: ir.Value) -> ir.Value:
@@ -38,6 +40,7 @@ def _multithreshold(planes: dict[ir.Value, Plane], graph: IntegerGraph, sink: ir
         value, steps = build_border(graph, tail)
     else:
         value, steps = graph.core(tail.source), staircase(tail, graph.ranges)
+    graph.trace(tail.nodes[:-1])
     b, name, shape = graph.b, graph.name(sink), g.shape(sink)
     if (steps.sign < 0).any():
         column = steps.sign.reshape((-1,) + (1,) * (len(shape) - 1 - steps.axis))
@@ -49,8 +52,7 @@ def _multithreshold(planes: dict[ir.Value, Plane], graph: IntegerGraph, sink: ir
         "out_scale": 1.0,
         "out_bias": float(steps.base),
     }
-    layout = {(3, 1): "NCW", (3, 2): "NWC", (4, 3): "NHWC"}.get((len(shape), steps.axis))
-    if layout:  # otherwise axis 1, which is the default
+    if layout := threshold_layout(len(shape), steps.axis):
         attributes["data_layout"] = layout
     return b.node(
         "MultiThreshold",

@@ -1,10 +1,7 @@
-// Products of coded weights and unsigned inputs, for the matrix-vector and depthwise vector units.
+// Products of coded weights and unsigned inputs: the lanes of a multiply-accumulate array.
 #pragma once
 
 #include "ap_int.h"
-
-// Bits that hold the numbers 0 .. count.
-constexpr int bits_for(int count) { return count == 0 ? 0 : 1 + bits_for(count >> 1); }
 
 // A weight is WeightBits wide in two's complement.
 template <int WeightBits, int InputBits>
@@ -38,15 +35,3 @@ struct XnorProduct {
     return ~(weight ^ value);
   }
 };
-
-// The pixel after (row, column) of an image, row by row and round again.
-template <int Rows, int Columns>
-void next_pixel(int &row, int &column) {
-#pragma HLS INLINE
-  if (column < Columns - 1) {
-    ++column;
-    return;
-  }
-  column = 0;
-  row = row == Rows - 1 ? 0 : row + 1;
-}

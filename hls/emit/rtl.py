@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from hls.dataflow import Dataflow, Instance, Layer, Memory, Stream
+from sira.names import free_name
 
 LIBRARY = Path(__file__).parents[1] / "rtl"
 
@@ -51,12 +52,8 @@ def identifiers(names: list[str]) -> dict[str, str]:
         base = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "layer"
         if not base[0].isalpha() or base.startswith(("edge_", "ap_", "s_axis", "m_axis")):
             base = f"layer_{base}"
-        identifier, number = base, 1
-        while identifier in taken:
-            number += 1
-            identifier = f"{base}_{number}"
-        taken.add(identifier)
-        result[name] = identifier
+        result[name] = free_name(base, taken)
+        taken.add(result[name])
     return result
 
 

@@ -1,18 +1,13 @@
 """Synthesis with Yosys: LUTs, flip-flops, DSPs, block RAMs and logic depth of emitted RTL.
 
-Every number comes from one script (front-end ``read_slang``, ``synth_xilinx -noiopad -noclkbuf
--flatten``, so out of context), because Yosys counts depend on the front-end and the options. They
-are Yosys counts: Vivado's may differ, mostly downwards, as Yosys never puts two functions into the
-two outputs of one LUT.
+Every number comes from one script (front-end ``read_slang``, then the command of the part's
+`hls.device.Synthesis`, out of context), because Yosys counts depend on the front-end and the
+options. They are Yosys counts: Vivado's may differ, mostly downwards, as Yosys never puts two
+functions into the two outputs of one LUT.
 
-What is counted:
-
-- ``lut``: LUT1 to LUT6 and INV (a LUT unless the placer absorbs it) one each, plus the LUTs that
-  work as memory: a RAM32M is 4, a RAM32M16 8, an SRL16E 1, and so on;
-- ``ff``: FDRE, FDSE, FDCE, FDPE; ``dsp``: DSP48E1, DSP48E2;
-- ``bram18``: RAMB18 one, RAMB36 two;
-- ``logic_depth``: cells on the longest path between registers or ports (``ltp``, without
-  flip-flops, memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
+Which cells are counted as what is told by the family, see `hls.device.xilinx.synthesis`. The
+``logic_depth`` are the cells on the longest path between registers or ports (``ltp``, without
+flip-flops, memories and DSPs): LUT, MUXF and CARRY4 count one each, so a 16-bit adder is 5 deep.
 """
 
 from __future__ import annotations
@@ -34,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hls.cache import cached, contents, digest
 from hls.dataflow import Dataflow, Layer, Resources
+from hls.device import Synthesis, device_of
 from hls.emit.rtl import (
     LIBRARY,
     emit_rtl,
@@ -44,7 +41,6 @@ from hls.emit.rtl import (
     memory_files,
     memory_text,
 )
-from hls.simulate.toolchain import cache_folder, digest
 from sira.errors import SiraError
 
 LAYER_TOP = "layer_top"
@@ -52,23 +48,14 @@ LAYER_TOP = "layer_top"
 
 _PARALLEL = 2  # a run needs one core and up to 2 GB
 
-# LUTs that a memory cell occupies.
-_MEMORY_LUTS = {
-    **dict.fromkeys(("SRL16", "SRL16E", "SRLC16", "SRLC16E", "SRLC32E"), 1),
-    **dict.fromkeys(("RAM32X1S", "RAM64X1S"), 1),
-    **dict.fromkeys(("RAM32X1D", "RAM64X1D", "RAM128X1S"), 2),
-    **dict.fromkeys(("RAM128X1D", "RAM256X1S", "RAM32M", "RAM64M"), 4),
-    **dict.fromkeys(("RAM256X1D", "RAM512X1S", "RAM32M16", "RAM64M8", "RAM64X8SW"), 8),
-}
-
 
 @dataclass(frozen=True)
 class SynthesisResult:
     """What a synthesis counted; see the module for the rules.
 
     ``cells`` maps primitives to their numbers, ``lutram`` are the LUTs used as memory or shift
-    register (part of ``resources.lut``), ``carry`` the CARRY4 and CARRY8 cells. ``netlist`` is the
-    Verilog netlist of Xilinx primitives, top module as in the RTL.
+    register (part of ``resources.lut``), ``carry`` the cells of carry chains. ``netlist`` is the
+    Verilog netlist of the family's primitives, top module as in the RTL.
     """
 
     resources: Resources
@@ -99,8 +86,9 @@ def synthesize(
     for name in (*names, *memories):
         if (rtl_dir / name).resolve() != (work_dir / name).resolve():
             shutil.copyfile(rtl_dir / name, work_dir / name)
-    tool = yosys_tool()
-    (work_dir / "synthesis.ys").write_text("\n".join(_script(names, top, _family(part))) + "\n")
+    tool, device = yosys_tool(), device_of(part)
+    script = _script(names, top, device.synthesis)
+    (work_dir / "synthesis.ys").write_text("\n".join(script) + "\n")
     command = [sys.executable, "-P", "-m", "hls.implement.worker", tool, "synthesis.ys"]
     done = subprocess.run(
         command,
@@ -121,7 +109,8 @@ def synthesize(
     depth = re.search(r"length=(-?\d+)", (work_dir / "depth.txt").read_text())
     assert depth is not None, work_dir
     cells = {str(cell): int(number) for cell, number in counted["num_cells_by_type"].items()}
-    return _result(cells, max(0, int(depth[1])), tool_version(), work_dir / "netlist.v")
+    length, netlist = max(0, int(depth[1])), work_dir / "netlist.v"
+    return _result(cells, device.synthesis, length, tool_version(), netlist)
 
 
 def synthesize_layer(layer: Layer, part: str) -> SynthesisResult:
@@ -185,7 +174,9 @@ def synthesize_design(dataflow: Dataflow, part: str) -> DesignSynthesis:
     """Synthesise a design layer by layer, two at a time; all results are cached."""
 
     def whole() -> SynthesisResult | None:
-        if sum(layer.estimate().lut for layer in dataflow.layers) > WHOLE_DESIGN_LUT:
+        device = device_of(part)
+        luts = sum(device.price(layer.inventory()).lut for layer in dataflow.layers)
+        if luts > WHOLE_DESIGN_LUT:
             return None
         with tempfile.TemporaryDirectory(prefix="sira-") as name:
             emitted = emit_rtl(dataflow, Path(name))
@@ -203,26 +194,28 @@ def synthesize_design(dataflow: Dataflow, part: str) -> DesignSynthesis:
 
 def _cached(rtl: Path, sources: Sequence[str], part: str, top: str = LAYER_TOP) -> SynthesisResult:
     """`synthesize` the sources and memories in ``rtl``, or take the result from the cache."""
-    script = _script(sources, top, _family(part))
-    parts = [text.encode() for text in (tool_version(), *script)]
-    for path in sorted(rtl.iterdir()):
-        parts += [path.name.encode(), path.read_bytes()]
-    cached = cache_folder() / "synthesis" / digest(parts)
-    if not cached.exists():
+
+    def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="sira-") as work:
-            _store(synthesize(rtl, top, part, Path(work), sources=sources), cached)
-    record = json.loads((cached / "result.json").read_text())
-    return _result(record["cells"], record["logic_depth"], record["tool"], cached / "netlist.v")
+            _store(synthesize(rtl, top, part, Path(work), sources=sources), folder)
+
+    synthesis = device_of(part).synthesis
+    recipe = (tool_version(), *_script(sources, top, synthesis))
+    folder = cached(f"synthesis/{digest([*recipe, *contents(sorted(rtl.iterdir()))])}", make)
+    record = json.loads((folder / "result.json").read_text())
+    depth, netlist = record["logic_depth"], folder / "netlist.v"
+    return _result(record["cells"], synthesis, depth, record["tool"], netlist)
 
 
-def simulation_cells() -> Path:
-    """Yosys' own simulation models of the primitives in a netlist, a Verilog file.
+def simulation_cells(part: str) -> Path:
+    """Yosys' own simulation models of the primitives in a part's netlist, a Verilog file.
 
-    It has LUTs, carry chains, flip-flops, LUT memories and shift registers, but no block RAM.
+    That of Xilinx has LUTs, carry chains, flip-flops, LUT memories and shift registers, but no
+    block RAM.
     """
     package = importlib.util.find_spec(_TOOLS[yosys_tool()][0])
     assert package is not None and package.origin is not None
-    return Path(package.origin).parent / "share" / "xilinx" / "cells_sim.v"
+    return Path(package.origin).parent / "share" / device_of(part).synthesis.models
 
 
 # ---- Tools -------------------------------------------------------------------------------------
@@ -256,32 +249,18 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def _family(part: str) -> str:
-    """The Yosys family of a Xilinx part name."""
-    name = part.lower()
-    if re.match(r"x[aqc]7", name):
-        return "xc7"
-    if re.match(r"x[aqc](zu|au|vu\d+p|ku\d+p|k\d|ck|u\d)", name):
-        return "xcup"
-    raise SiraError(
-        "unknown FPGA family",
-        where=part,
-        expected="a Xilinx 7 series (xc7...) or UltraScale+ (xczu..., xcvu..p, xck...) part",
-        remedy="change `--part`, or use `--synth none`",
-    )
-
-
-def _script(sources: Sequence[str], top: str, family: str) -> list[str]:
+def _script(sources: Sequence[str], top: str, synthesis: Synthesis) -> list[str]:
     """The commands, the same for every design."""
+    ends = " ".join(f"t:{cell} %d" for cell in synthesis.path_ends)
     return [
         f"read_slang -j 1 --top {top} {' '.join(sources)}",
         "design -save read",
         "memory_collect",
         "write_json memories.json",
         "design -load read",
-        f"synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {top}",
-        "tee -q -o stat.json stat -json -tech xilinx",
-        "tee -q -o depth.txt ltp -noff * t:FD* %d t:SRL* %d t:RAM* %d t:DSP* %d",
+        f"{synthesis.command} -top {top}",
+        f"tee -q -o stat.json stat -json -tech {synthesis.technology}",
+        f"tee -q -o depth.txt ltp -noff * {ends}",
         "write_verilog -noattr netlist.v",
     ]
 
@@ -303,40 +282,36 @@ def _check_memories(design: Mapping[str, Any]) -> None:
                 raise RuntimeError(f"memory {parameters['MEMID']} of {name}: words are missing")
 
 
-def _result(cells: Mapping[str, int], depth: int, tool: str, netlist: Path) -> SynthesisResult:
-    def count(pattern: str) -> int:
-        return sum(number for cell, number in cells.items() if re.fullmatch(pattern, cell))
-
-    lutram = sum(luts * cells.get(cell, 0) for cell, luts in _MEMORY_LUTS.items())
-    unknown = {c for c in cells if re.match("RAM|SRL", c)} - set(_MEMORY_LUTS)
-    unknown = {cell for cell in unknown if not cell.startswith("RAMB")}
+def _result(
+    cells: Mapping[str, int], synthesis: Synthesis, depth: int, tool: str, netlist: Path
+) -> SynthesisResult:
+    memories = {cell for cell in cells if re.match(synthesis.memories, cell)}
+    unknown = memories - set(synthesis.memory_luts)
     assert not unknown, f"memory cells of unknown size: {unknown}"
-    resources = Resources(
-        lut=count(r"LUT\d|LUT6_2|INV") + lutram,
-        ff=count(r"FD[RSCP]E"),
-        dsp=count(r"DSP48E[12]"),
-        bram18=count(r"RAMB18E[12]") + 2 * count(r"RAMB36E[12]"),
-    )
+    lutram = sum(synthesis.memory_luts[cell] * cells[cell] for cell in memories)
+    resources = Resources(lut=lutram)
+    for pattern, each in synthesis.cells.items():
+        resources += each * _count(cells, pattern)
+    carry = _count(cells, synthesis.carries)
     return SynthesisResult(
-        resources, lutram, count(r"CARRY[48]"), depth, tool, netlist, dict(sorted(cells.items()))
+        resources, lutram, carry, depth, tool, netlist, dict(sorted(cells.items()))
     )
+
+
+def _count(cells: Mapping[str, int], pattern: str) -> int:
+    return sum(number for cell, number in cells.items() if re.fullmatch(pattern, cell))
 
 
 def _store(result: SynthesisResult, folder: Path) -> None:
-    """Put a result into the cache, atomically."""
+    """Write a result into a new folder, for `_cached`."""
     record = {
         "cells": dict(result.cells),
         "logic_depth": result.logic_depth,
         "tool": result.tool,
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder.parent))
-    shutil.copyfile(result.netlist, staging / "netlist.v")
-    (staging / "result.json").write_text(json.dumps(record, indent=1, sort_keys=True))
-    try:
-        staging.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(staging)
+    folder.mkdir()
+    shutil.copyfile(result.netlist, folder / "netlist.v")
+    (folder / "result.json").write_text(json.dumps(record, indent=1, sort_keys=True))
 
 
 # ---- A layer alone -----------------------------------------------------------------------------

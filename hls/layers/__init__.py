@@ -12,10 +12,10 @@ from hls.layers.parts.products import Product
 from hls.layers.pooling import Pooling
 from hls.layers.slice import Slice
 from hls.layers.sliding_window import SlidingWindow
-from hls.layers.spread import Spread
 from hls.layers.thresholding import Thresholding
 from hls.layers.upsample import Upsample
 from hls.layers.width_converter import WidthConverter
+from hls.layers.zero_insertion import ZeroInsertion
 
 __all__ = [
     "ArgMax",
@@ -30,8 +30,8 @@ __all__ = [
     "Product",
     "Slice",
     "SlidingWindow",
-    "Spread",
     "Thresholding",
     "Upsample",
     "WidthConverter",
+    "ZeroInsertion",
 ]

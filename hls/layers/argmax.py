@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Comparators, Inventory, Logic, Multiplexers, MultiplyAdds, Registers
 from hls.layers.parts.cpp_constants import sized
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding, frozen, pack_words
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class ArgMax:
+class ArgMax(Defaults):
     """Index of the largest scale[c] * u[c] + offset[c]; the lower index on a tie.
 
     ``scale`` (C,) is positive and ``offset`` (C,) any int64; ``lanes`` channels arrive in a cycle.
     The comparator tree over the lanes has a register behind each level.
     """
+
+    kind: ClassVar[str] = "argmax"
 
     name: str
     scale: Ints
@@ -50,6 +55,10 @@ class ArgMax:
     @property
     def cycles(self) -> int:
         return len(self.scale) // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": len(self.scale)}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
@@ -127,13 +136,12 @@ class ArgMax:
         phases = (Phase(beats - 1, {"in": 1}), Phase(1, {"in": 1}, {"out": 1}))
         return Schedule((Process(phases, latency),))
 
-    def estimate(self) -> Resources:
-        """LUT: a comparator (two for three bits) and a multiplexer for each joint of the tree, a
-        comparator and counters for several beats. FF: inputs, joints, the largest so far and its
-        index, and what goes beside them. Scores add a DSP a lane, the memory, and three quarters
-        of an adder, as a DSP takes some in.
+    def inventory(self) -> Inventory:
+        """A comparator and a multiplexer for each joint of the tree, a comparator and counters for
+        several beats. Registers of inputs, joints, the largest so far and its index, and what goes
+        beside them. For scores a product and sum in each lane, and the memory.
 
-        The constants were chosen on the Yosys counts of the 6 layers of
+        The quantities were chosen on the Yosys counts of the 6 layers of
         tests/benchmarks/fit_estimates.py; on these same layers LUT is 6 % off in the mean and 10 %
         at worst, FF 8 % and 17 %.
         """
@@ -141,17 +149,24 @@ class ArgMax:
         affine = self.affine
         if not affine:
             value_bits = self.input_bits
-        compare = 2 * -(-value_bits // 3)
-        stages = (3 if affine else 1) + (self.lanes - 1).bit_length()
-        lut = (self.lanes - 1) * (compare + value_bits + 1) + 5
-        ff = self.lanes * self.input_bits + (self.lanes - 1) * (value_bits + 2)
-        ff += value_bits + self.index_bits + stages + 1
+        joints, stages = self.lanes - 1, (3 if affine else 1) + (self.lanes - 1).bit_length()
+        found: Inventory = (
+            Registers(self.lanes * self.input_bits),
+            Comparators(value_bits, joints),
+            Multiplexers(joints * (value_bits + 1)),
+            Registers(joints * (value_bits + 2)),
+            Registers(value_bits + self.index_bits + stages + 1),
+            Logic("control", 5),
+        )
         if self.cycles > 1:
-            lut += compare + 8
-            ff += (stages + 1) * (self.index_bits + 2) + 2
-        if not affine:
-            return Resources(lut=lut, ff=ff)
-        memory = scale_bits + offset_bits
-        lut += self.lanes * (3 * value_bits // 4 + (memory if self.cycles > 2 else 0))
-        ff += self.lanes * (value_bits + memory)
-        return Resources(lut=lut, ff=ff, dsp=self.lanes)
+            beside = (stages + 1) * (self.index_bits + 2) + 2
+            found += (Comparators(value_bits), Logic("several beats", 8, beside))
+        if affine:
+            memory = scale_bits + offset_bits
+            coefficients = self.lanes * memory if self.cycles > 2 else 0
+            found += (
+                MultiplyAdds(self.input_bits, scale_bits, value_bits, self.lanes),
+                Logic("choice of the coefficients", coefficients, self.lanes * memory),
+                Registers(self.lanes * value_bits),
+            )
+        return found

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Counters, Inventory, Multiplexers
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Concat:
+class Concat(Defaults):
     """For each vector, all channels of ``in0``, then all of ``in1``, and so on.
 
     ``channels`` and ``input_bits`` are those of the inputs; the output has the most bits of any.
     ``lanes`` divides every entry of ``channels``.
     """
+
+    kind: ClassVar[str] = "concat"
 
     name: str
     channels: tuple[int, ...]
@@ -49,6 +54,10 @@ class Concat:
     @property
     def cycles(self) -> int:
         return self.vectors * sum(self.channels) // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": gcd(*self.channels)}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         parts = [frames.reshape(len(frames), self.vectors, -1) for frames in inputs]
@@ -88,13 +97,15 @@ class Concat:
         phases = tuple(Phase(n, {f"in{i}": 1}, {"out": 1}) for i, n in enumerate(self._beats))
         return Schedule((Process(phases, 0),))
 
-    def estimate(self) -> Resources:
-        """A multiplexer of up to four inputs in a LUT for each bit, and the counters.
+    def inventory(self) -> Inventory:
+        """A multiplexer for each bit, and the counters.
 
         Within 2 LUTs and exact in FF over the 2 layers of tests/benchmarks/fit_estimates.py, in
         Yosys counts.
         """
         inputs = len(self.channels)
         counters = (max(self._beats) - 1).bit_length() + (inputs - 1).bit_length()
-        multiplexer = self.lanes * max(self.input_bits) * -(-(inputs - 1) // 3)
-        return Resources(lut=multiplexer + 2 * counters, ff=counters)
+        return (
+            Multiplexers(self.lanes * max(self.input_bits), inputs),
+            Counters(counters, 2),
+        )

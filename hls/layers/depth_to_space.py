@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.parts.memories import check_folding, ram_cost
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory, Logic, Multiplexers, Ram, Registers
+from hls.layers.parts.folding import Defaults
+from hls.layers.parts.memories import check_folding
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class DepthToSpace:
+class DepthToSpace(Defaults):
     """An image (height, width, channels) to (height*block, width*block, channels/block**2).
 
     As in ONNX: input channel (i*block + j)*C + c in mode ``DCR``, (c*block + i)*block + j in mode
@@ -21,6 +23,8 @@ class DepthToSpace:
 
     Two rows of the input are held, so that one is filled while the other is read.
     """
+
+    kind: ClassVar[str] = "depth_to_space"
 
     name: str
     shape: tuple[int, int, int]
@@ -56,6 +60,10 @@ class DepthToSpace:
     def row_beats(self) -> int:
         """Beats of a row of the input, which are those of ``block`` rows of the output."""
         return self.cycles // self.shape[0]
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.output_shape[2]}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
@@ -129,21 +137,22 @@ class DepthToSpace:
         gathering = {"group": Buffer(1), "gathered": Buffer(2)}
         return Schedule((widen, narrow, write, read), gathering | rows)
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """The memory of two rows, addresses and counters, and the registers that gather lanes.
 
         Exact in FF and block RAM and 13 % off in LUT in the mean (21 % at worst) over the 5 layers
         of tests/benchmarks/fit_estimates.py, in Yosys counts.
         """
         width, words = self.lanes * self.bits, 2 * self.row_beats
-        lut, bram = ram_cost(words, width)
         groups = self.output_shape[2] // self.lanes
         counted = (self.row_beats, groups, self.block, self.shape[1], self.block)
-        ff = 2 * (words - 1).bit_length() + sum((n - 1).bit_length() for n in counted) + 3
-        ff += 0 if bram else width  # a block RAM has the register inside
-        lut += 30
+        counters = 2 * (words - 1).bit_length() + sum((n - 1).bit_length() for n in counted)
+        found: Inventory = (Ram(words, width), Logic("addresses and counters", 30, counters + 3))
         if self._gathers:
             area = self.block**2
-            lut += (area - 1) * width + 10
-            ff += 2 * (area * width + area.bit_length())
-        return Resources(lut=lut, ff=ff, bram18=bram)
+            found += (
+                Multiplexers((area - 1) * width),
+                Registers(2 * area * width),
+                Logic("gathering", 10, 2 * area.bit_length()),
+            )
+        return found

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Memory, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Memory, Stream
+from hls.inventory import Adders, Counters, Inventory, Logic, Multipliers, Registers, Rom
 from hls.layers.parts.cpp_constants import signed_bits, sized
-from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
+from hls.layers.parts.folding import Defaults
+from hls.layers.parts.memories import check_folding, frozen, pack_words
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class Elementwise:
+class Elementwise(Defaults):
     """out = (product*l*r + left[c]*l + right[c]*r + start[c]) mod 2**output_bits.
 
     l and r are the counts at the inputs ``left`` and ``right``, of ``left_bits`` and
     ``right_bits``. ``left``, ``right`` and ``start`` (channels or 1,) and ``product`` are signed
     int64. ``lanes`` channels are handled in a cycle.
     """
+
+    kind: ClassVar[str] = "elementwise"
 
     name: str
     channels: int
@@ -59,6 +64,10 @@ class Elementwise:
     @property
     def cycles(self) -> int:
         return self.vectors * self.channels // self.lanes
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.channels}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         left, right = (frames.reshape(-1, self.channels) for frames in inputs)
@@ -146,11 +155,11 @@ class Elementwise:
         step = Phase(1, {"left": 1, "right": 1}, {"out": 1})
         return Schedule((Process((step,), self.latency),))
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """Memories, products, sums, and the registers between them.
 
         - a memory for each coefficient that differs between channels;
-        - products of 9 bits or more are a DSP, narrower ones LUTs, by constants sums;
+        - products, those by constants as sums where `constant_product.sv` forms them so;
         - an adder for each term but the first, to which a constant start value adds nothing;
         - registers of the operands and coefficients, of the terms once or twice, and of the sum.
 
@@ -162,53 +171,48 @@ class Elementwise:
         stages = self.latency
         scale = abs(int(constants["Product"][0]))
         rows = self.channels // self.lanes
-        total = Resources(lut=4, ff=stages)
+        found: Inventory = (Logic("control", 4, stages),)
         term_bits: list[int] = []
         for key, largest in (("LeftFactor", left), ("RightFactor", right), ("Start", 1)):
             values = constants[key]
             bits = (int(np.abs(values).max()) * largest).bit_length()
             bits = min(self.output_bits, bits + bool(len(values) > 1 and values.min() < 0))
             if len(values) > 1:
-                total += self._memory(rows, signed_bits(values) - bool(values.min() >= 0))
+                found += (self._memory(rows, signed_bits(values) - bool(values.min() >= 0)),)
             if key == "Start":
                 term_bits += [bits] * (len(values) > 1)
             elif bits:
                 term_bits.append(bits)
-                total += self._product(values, largest.bit_length(), bits)
+                found += (self._product(values, largest.bit_length(), bits),)
         if scale:
             bits = self.left_bits + self.right_bits
             term_bits.append(min(bits, self.output_bits))
-            total += self._multiplier(self.left_bits, self.right_bits)
+            found += (Multipliers(self.left_bits, self.right_bits, self.lanes),)
             scaled = min(self.output_bits, (scale * left * right).bit_length())
-            total += self._product(constants["Product"], bits, scaled)
+            found += (self._product(constants["Product"], bits, scaled),)
         registers = self.output_bits
         if any(len(values) > 1 for values in constants.values()):
             registers += self.left_bits + self.right_bits
-            total += Resources(lut=(rows - 1).bit_length(), ff=2 * (rows - 1).bit_length())
+            address = (rows - 1).bit_length()
+            found += (Counters(address), Registers(address))
         multiplies = stages - 1 - (registers > self.output_bits) - (scale > 1)
         registers += (multiplies + (scale > 1)) * sum(term_bits)
-        adders = max(len(term_bits) - 1, 0) * min(self.output_bits, max(term_bits, default=0) + 1)
-        return total + Resources(lut=self.lanes * adders, ff=self.lanes * registers)
+        sum_bits = min(self.output_bits, max(term_bits, default=0) + 1)
+        adders = Adders(sum_bits, self.lanes * max(len(term_bits) - 1, 0))
+        return (*found, adders, Registers(self.lanes * registers))
 
-    def _memory(self, rows: int, bits: int) -> Resources:
-        """A memory of all lanes and the register of its word, which block RAM has inside."""
-        lut, bram = rom_cost(rows, self.lanes * bits)
-        return Resources(lut=lut, ff=0 if bram else self.lanes * bits, bram18=bram)
+    def _memory(self, rows: int, bits: int) -> Rom | Registers:
+        """A memory of all lanes and the register of its word, which stays where one word is all."""
+        return Rom(rows, self.lanes * bits) if rows > 1 else Registers(self.lanes * bits)
 
-    def _product(self, factors: Ints, count_bits: int, bits: int) -> Resources:
+    def _product(self, factors: Ints, count_bits: int, bits: int) -> Multipliers | Adders:
         """A count times a coefficient in every lane, ``bits`` wide; see constant_product.sv."""
         if len(factors) > 1:
-            return self._multiplier(count_bits, signed_bits(factors))
+            return Multipliers(count_bits, signed_bits(factors), self.lanes)
         factor = abs(int(factors[0]))
         ones, signed = factor.bit_count(), (factor ^ 3 * factor).bit_count()
         if min(ones, signed) > 4:
-            return self._multiplier(count_bits, factor.bit_length())
+            return Multipliers(count_bits, factor.bit_length(), self.lanes)
         if signed + 1 < ones:
-            return Resources(lut=self.lanes * (signed - 1) * self.output_bits)
-        return Resources(lut=self.lanes * max(ones - 1, 0) * (bits - 1))
-
-    def _multiplier(self, left_bits: int, right_bits: int) -> Resources:
-        """A product of two variables in every lane."""
-        if left_bits + right_bits >= 9 and min(left_bits, right_bits) >= 2:
-            return Resources(dsp=self.lanes)
-        return Resources(lut=self.lanes * left_bits * right_bits * 4 // 3)
+            return Adders(self.output_bits, self.lanes * (signed - 1))
+        return Adders(bits - 1, self.lanes * max(ones - 1, 0))

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory, Logic
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Fork:
+class Fork(Defaults):
     """``copies`` outputs ``out0``, ``out1``, ... that each carry the ``elements`` of the input.
 
     Each output takes a beat in its own time; the next beat is there once all have taken it.
     """
+
+    kind: ClassVar[str] = "fork"
 
     name: str
     elements: int
@@ -40,6 +45,10 @@ class Fork:
     def cycles(self) -> int:
         return self.elements // self.lanes
 
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.elements}
+
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
         return (frames,) * self.copies
@@ -55,9 +64,9 @@ class Fork:
         gives = dict.fromkeys(self.outputs, 1)
         return Schedule((Process((Phase(1, {"in": 1}, gives),), 0),))
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """For each output a flip-flop that says it has taken the beat, and its control.
 
         Exact for the two layers of tests/benchmarks/fit_estimates.py, in Yosys counts.
         """
-        return Resources(lut=3 * self.copies - 1, ff=self.copies)
+        return (Logic("handshakes", 3 * self.copies - 1, self.copies),)

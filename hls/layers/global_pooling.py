@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.parts.memories import check_folding, ram_cost
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Adders, Counters, Inventory, Logic, Maxima, Ram, Registers
+from hls.layers.parts.folding import Defaults
+from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class GlobalPooling:
+class GlobalPooling(Defaults):
     """out[c] = max or sum over p of u[p, c]; a frame is ``positions`` x ``channels`` counts.
 
     ``lanes`` channels are handled in a cycle. The results so far stand in a memory of
     channels / lanes words, and leave while the last position arrives: a frame takes as many cycles
     as it has beats, and the next one follows without a gap.
     """
+
+    kind: ClassVar[str] = "global_pooling"
 
     name: str
     operation: Literal["max", "sum"]
@@ -57,6 +61,10 @@ class GlobalPooling:
     @property
     def cycles(self) -> int:
         return self.positions * self.folds
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.channels}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
@@ -95,21 +103,21 @@ class GlobalPooling:
         leaving = Phase(self.folds, {"in": 1}, {"out": 1})
         return Schedule((Process((waiting, leaving), 2),))
 
-    def estimate(self) -> Resources:
-        """LUT: an adder, or a comparator and a choice, for each lane; the memory; the counters.
+    def inventory(self) -> Inventory:
+        """An adder, or a comparator and a choice, for each lane; the memory; the counters; the
+        registers of input, word read and output.
 
-        FF: the registers of input, word read and output, and the counters.
-
-        The constants were chosen on the Yosys counts of the 5 layers of
+        The quantities were chosen on the Yosys counts of the 5 layers of
         tests/benchmarks/fit_estimates.py; on these same layers LUT is at most 9 off, FF 1.
         """
-        width = self.lanes * self.output_bits
-        each = self.output_bits + (self.output_bits // 2 if self.operation == "max" else 0)
-        counters = (self.positions - 1).bit_length() + (self.folds - 1).bit_length()
-        lut, ff = self.lanes * each + counters + 8, width + counters + 5
-        ff += self.lanes * self.input_bits
-        if self.folds == 1 or self.positions == 1:
-            return Resources(lut, ff)
-        memory, bram = ram_cost(self.folds, width)
-        ff += (self.folds - 1).bit_length() + (0 if bram else width)
-        return Resources(lut + memory, ff, bram18=bram)
+        width, address = self.lanes * self.output_bits, (self.folds - 1).bit_length()
+        reduction = Maxima if self.operation == "max" else Adders
+        found: Inventory = (
+            reduction(self.output_bits, self.lanes),
+            Counters((self.positions - 1).bit_length() + address),
+            Registers(self.lanes * self.input_bits + width),
+            Logic("control", 8, 5),
+        )
+        if self.folds > 1 and self.positions > 1:
+            found += (Ram(self.folds, width), Registers(address))
+        return found

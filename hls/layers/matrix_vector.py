@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.parts.cpp_constants import packed_words
-from hls.layers.parts.matrix_vector_cost import sum_cost, tree_stages
-from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
-from hls.layers.parts.products import (
-    Product,
-    choose_product,
-    code_bits,
-    kernel_product,
-    product_rows,
-    weight_codes,
+from hls.dataflow import Instance, Ints, Kernel, Matrix, Stream, WindowOrder
+from hls.inventory import Adders, Inventory, Logic, Ram, Registers, Rom
+from hls.layers.parts.folding import Defaults, divisors
+from hls.layers.parts.mac_array import (
+    accumulated,
+    array_instance,
+    array_kernel,
+    check_layer,
+    layer_start,
 )
-from hls.layers.parts.start_values import StartValues, check_start, start_values
+from hls.layers.parts.matrix_vector_cost import sum_cost, tree_stages
+from hls.layers.parts.memories import check_folding, frozen
+from hls.layers.parts.products import Product, choose_product, code_bits, product_rows
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixVector:
+class MatrixVector(Defaults):
     """out[n] = (start[n] + sum_k weights[n, k] * u[g, k]) mod 2**accumulator_bits, every vector.
 
     ``weights`` (N, K) and ``start`` (N,) are signed int64, the inputs u are counts of
@@ -41,6 +42,8 @@ class MatrixVector:
     path is that many carry chains with one LUT level in front.
     More than 1 saves registers and latency, but costs LUTs where synthesis merges the adders.
     """
+
+    kind: ClassVar[str] = "matrix_vector"
 
     name: str
     weights: Ints
@@ -59,13 +62,10 @@ class MatrixVector:
         object.__setattr__(self, "weights", frozen(self.weights))
         object.__setattr__(self, "start", frozen(self.start))
         outputs, inputs = self.weights.shape
-        classes = self.row_classes, self.column_classes
-        check_start(self.name, self.start, outputs, self.vectors, *classes)
-        assert self.input_bits >= 1 and 1 <= self.accumulator_bits <= 62, self.name
-        assert self.vectors >= 1 and self.levels_per_stage >= 1, self.name
         assert self.groups >= 1 and outputs % self.groups == 0, (self.name, self.groups)
+        assert self.levels_per_stage >= 1, self.name
         of_group = "" if self.groups == 1 else " of a group"
-        check_folding(self.name, "PE", self.pe, outputs // self.groups, f"outputs{of_group}")
+        check_layer(self, outputs // self.groups, f"outputs{of_group}")
         check_folding(self.name, "SIMD", self.simd, inputs, f"inputs{of_group}")
 
     @property
@@ -89,25 +89,48 @@ class MatrixVector:
         neuron_folds, synapse_folds = self.folds
         return self.vectors * neuron_folds * synapse_folds
 
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"pe": len(self.weights) // self.groups, "simd": self.weights.shape[1]}
+
+    @property
+    def products(self) -> int:
+        return self.vectors * self.weights.size
+
+    @property
+    def matrix(self) -> Matrix:
+        n, k = self.weights.shape
+        return Matrix(n, k, self.accumulator_bits)
+
+    @property
+    def window_order(self) -> WindowOrder:
+        return "dense"
+
+    def folding(self, target: int, lanes: int, block: int | None = None) -> Mapping[str, int]:
+        """Fewest multipliers that meet the target; of those no width converter, then more SIMD.
+
+        SIMD costs less than PE: more inputs share an accumulator, more outputs need one each. A
+        window generator has as many lanes as it is asked for, up to the channels of a block.
+        """
+        sizes = self.dimensions
+        pairs = [(pe, simd) for pe in divisors(sizes["pe"]) for simd in divisors(sizes["simd"])]
+        fit = [(pe, simd) for pe, simd in pairs if self.products <= target * pe * simd]
+
+        def converted(simd: int) -> bool:
+            return simd != lanes if block is None else block % simd != 0
+
+        fit = fit or [(sizes["pe"], sizes["simd"])]
+        pe, simd = min(fit, key=lambda p: (p[0] * p[1], converted(p[1]), -p[1]))
+        return {"pe": pe, "simd": simd}
+
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
-        outputs, k = self.weights.shape
-        vectors = frames.reshape(-1, self.groups, k)
-        sums = _product(vectors, self.weights, self.input_bits)
-        sums = sums.reshape(len(frames), -1, outputs) + self._start(0).of_vectors()
-        # int64 wraps modulo 2**64, a multiple of the accumulator's modulus.
-        wrapped = sums & ((1 << self.accumulator_bits) - 1)
-        return (wrapped.reshape(len(frames), self.vectors * outputs),)
-
-    def _start(self, added: Ints | int) -> StartValues:
-        """The start values plus ``added`` (N,), as the accumulator holds them."""
-        modulus = 1 << self.accumulator_bits
-        constant = np.broadcast_to(np.asarray(added, dtype=object), (len(self.weights),))
-        return start_values(self.start, constant, modulus, self.row_classes, self.column_classes)
+        vectors = frames.reshape(-1, self.groups, self.weights.shape[1])
+        return (accumulated(self, _product(vectors, self.weights, self.input_bits)),)
 
     @property
     def product(self) -> Product:
-        """The product variant that costs least for these weights; see matrix_vector_unit.sv."""
+        """The product variant that costs least for these weights; see mac_array.sv."""
         return choose_product(self.weights, lambda product: self._sum_cost(product)[0])
 
     @property
@@ -115,68 +138,43 @@ class MatrixVector:
         """Bits of one weight in the weight memory."""
         return code_bits(self.product, self.weights)
 
+    def _weight_words(self, codes: Ints) -> Ints:
+        """Words of the weight memory, (N / pe * K / simd, pe * simd)."""
+        neuron_folds, synapse_folds = self.folds
+        order = codes.reshape(neuron_folds, self.pe, synapse_folds, self.simd)
+        return order.transpose(0, 2, 1, 3).reshape(-1, self.pe * self.simd)
+
     def instance(self) -> Instance:
         outputs, inputs = self.weights.shape
         neuron_folds, synapse_folds = self.folds
-        product, bits = self.product, self.code_bits
-        codes, constant = weight_codes(product, self.weights, self.input_bits)
-        order = (neuron_folds, self.pe, synapse_folds, self.simd)
-        words = codes.reshape(order).transpose(0, 2, 1, 3)
-        sizes, memories, shapes = self._start(constant).instance(self.pe, self.accumulator_bits)
-        return Instance(
+        return array_instance(
+            self,
             "matrix_vector_unit",
             {
                 "Outputs": outputs,
                 "Inputs": inputs,
                 "Groups": self.groups,
-                "Pe": self.pe,
                 "Simd": self.simd,
-                "InputBits": self.input_bits,
-                "WeightBits": bits,
-                "AccumulatorBits": self.accumulator_bits,
-                "Product": int(product),
                 "LevelsPerStage": self.levels_per_stage,
-            }
-            | sizes,
-            {"weights": pack_words(words.reshape(-1, self.pe * self.simd), bits)} | memories,
-            {"weights": (neuron_folds * synapse_folds, self.pe * self.simd * bits)} | shapes,
-            (
-                "replay_buffer",
-                "product_row",
-                "adder_tree",
-                "weight_memory",
-                "border_class",
-                "start_values",
-            ),
+            },
+            self._weight_words,
+            (neuron_folds * synapse_folds, self.pe * self.simd),
+            ("replay_buffer",),
         )
 
     def kernel(self) -> Kernel:
         neurons, inputs = self.weights.shape
-        pe, simd = self.pe, self.simd
-        product, weight_bits, weights, added = kernel_product(self.weights, self.input_bits)
-        # (neuron fold, PE, input fold, SIMD) -> (neuron fold, input fold, PE * SIMD)
-        folds = weights.reshape(neurons // pe, pe, inputs // simd, simd).transpose(0, 2, 1, 3)
-        return Kernel(
+        return array_kernel(
+            self,
             "matrix_vector_unit",
             {
-                "Product": product,
                 "Neurons": neurons,
                 "Inputs": inputs,
                 "Groups": self.groups,
-                "Pe": pe,
-                "Simd": simd,
-                "InputBits": self.input_bits,
-                "WeightBits": weight_bits,
-                "AccumulatorBits": self.accumulator_bits,
-                "Vectors": self.vectors,
+                "Pe": self.pe,
+                "Simd": self.simd,
             },
-            {
-                "weights": (
-                    "unsigned long long",
-                    packed_words(folds.reshape(-1, pe * simd), weight_bits),
-                ),
-                **self._start(-added).kernel(pe),
-            },
+            self._weight_words,
         )
 
     def schedule(self) -> Schedule:
@@ -201,34 +199,33 @@ class MatrixVector:
         rows = product_rows(self.product, self.weights, self.input_bits)
         return tree_stages(self.product, rows, self.simd, self.levels_per_stage)
 
-    def estimate(self) -> Resources:
-        """LUT: sums of products, accumulators, weights, start values, control and replay buffer.
+    def inventory(self) -> Inventory:
+        """Sums of products, accumulators, weights, start values, control and replay buffer, and
+        the registers of weights, inputs, adder trees, start values and accumulators.
 
         - sums of a PE: see `_sum_cost`;
-        - accumulator: accumulator_bits per PE;
-        - start values: see `StartValues.estimate`;
-        - weight memory, a word a cycle: see `rom_cost`;
-        - replay buffer, where a group has several folds: 32 words by 14 bits in 8 LUTs of RAM.
+        - start values: see `StartValues.inventory`;
+        - replay buffer, where a group has several folds.
 
-        FF: the registers of weights, inputs, adder trees, start values and accumulators.
-
-        The constants were chosen on the Yosys counts of the 25 layers of
+        The quantities were chosen on the Yosys counts of the 25 layers of
         tests/benchmarks/fit_estimates.py; on these same layers LUT is 4 % off in the mean and
         20 % at worst, FF 2 % and 17 %. Errors on layers of real models are in the README.
         """
         neuron_folds, synapse_folds = self.folds
-        sum_lut, sum_ff = self._sum_cost(self.product)
-        word_bits, words = self.pe * self.simd * self.code_bits, neuron_folds * synapse_folds
-        weight_lut, bram = rom_cost(words, word_bits)
-        lut = self.pe * (sum_lut + self.accumulator_bits) + weight_lut + 20
-        ff = self.pe * (sum_ff + self.accumulator_bits) + self.simd * self.input_bits + 45
-        if words > 1 and not bram:  # a block RAM has the register inside
-            ff += word_bits
+        adders, registers = self._sum_cost(self.product)
+        found: Inventory = (
+            Adders(adders, self.pe),
+            Adders(self.accumulator_bits, self.pe),
+            Registers(self.pe * (registers + self.accumulator_bits)),
+            Registers(self.simd * self.input_bits),
+            Rom(neuron_folds * synapse_folds, self.pe * self.simd * self.code_bits),
+            Logic("control", 20, 45),
+        )
         if neuron_folds > self.groups:
             depth = 2 << (synapse_folds - 1).bit_length()
-            lut += -(-self.simd * self.input_bits // 14) * 8 * -(-depth // 32) + 15
-        start = self._start(0).estimate(self.pe, self.accumulator_bits)
-        return Resources(lut=lut, ff=ff, bram18=bram) + start
+            buffer = Ram(depth, self.simd * self.input_bits, distributed=True)
+            found += (buffer, Logic("replay", 15))
+        return found + layer_start(self).inventory(self.pe, self.accumulator_bits)
 
     def _sum_cost(self, product: Product) -> tuple[int, int]:
         rows = product_rows(product, self.weights, self.input_bits)

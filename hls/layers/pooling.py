@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream, WindowOrder
+from hls.inventory import Adders, Counters, Inventory, Logic, Registers
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Pooling:
+class Pooling(Defaults):
     """The largest (``max``) or the sum (``sum``) over the ``positions`` of each window and channel.
 
     For each of ``vectors`` windows and each block of ``lanes`` channels, ``positions`` beats of
     ``lanes`` counts arrive (as from `SlidingWindow` with ``blocks = channels / lanes``), and one
     beat leaves. The output has the bits of the largest possible value.
     """
+
+    kind: ClassVar[str] = "pooling"
 
     name: str
     operation: Literal["max", "sum"]
@@ -55,6 +59,14 @@ class Pooling:
     def cycles(self) -> int:
         return self.vectors * self.channels // self.lanes * self.positions
 
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.channels}
+
+    @property
+    def window_order(self) -> WindowOrder:
+        return "depthwise"
+
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
         windows = frames.reshape(-1, self.positions, self.lanes)
@@ -88,12 +100,15 @@ class Pooling:
         phases = (Phase(self.positions - 1, {"in": 1}), Phase(1, {"in": 1}, {"out": 1}))
         return Schedule((Process(phases, 1),))
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         """A register for each lane, with an adder, or a comparator that decides its clock enable.
 
         Within 1 LUT and exact in FF over the 5 layers of tests/benchmarks/fit_estimates.py, in
         Yosys counts.
         """
-        counter = (self.positions - 1).bit_length()
-        lanes = self.lanes * self.output_bits
-        return Resources(lut=lanes * (self.positions > 1) + counter + 4, ff=lanes + counter + 2)
+        return (
+            Adders(self.output_bits, self.lanes if self.positions > 1 else 0),
+            Registers(self.lanes * self.output_bits),
+            Counters((self.positions - 1).bit_length()),
+            Logic("control", 4, 2),
+        )

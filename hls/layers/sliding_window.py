@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.parts.line_buffer import line_buffer_cost, writing
+from hls.dataflow import Instance, Ints, Kernel, Layer, Stream
+from hls.inventory import Inventory, Logic, Multiplexers
+from hls.layers.parts.folding import Defaults, divisors, fewest_lanes
+from hls.layers.parts.line_buffer import line_buffer, writing
 from hls.layers.parts.memories import check_folding
 from hls.layers.parts.window_plan import WindowPlan, window_plan
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class SlidingWindow:
+class SlidingWindow(Defaults):
     """The windows of an image of ``shape`` (height, width, channels), one for each output pixel.
 
     ``kernel_size``, ``strides`` and ``dilations`` are (rows, columns), ``pads`` (top, left, bottom,
@@ -31,6 +34,8 @@ class SlidingWindow:
     a frame, see `WindowPlan.capacity`: the span of a window, what it moves at a time, and what
     must have been collected of the next row or frame when the last window of one ends.
     """
+
+    kind: ClassVar[str] = "sliding_window"
 
     name: str
     shape: tuple[int, int, int]
@@ -83,6 +88,22 @@ class SlidingWindow:
     @property
     def cycles(self) -> int:
         return max(self.inputs["in"].beats, self.outputs["out"].beats)
+
+    @property
+    def block_channels(self) -> int:
+        return self.shape[2] // self.blocks
+
+    def folding(self, target: int, lanes: int, block: int | None = None) -> Mapping[str, int]:
+        return fewest_lanes(self, {"lanes": self.block_channels}, target, lanes)
+
+    def following(self, reader: Layer, target: int) -> SlidingWindow:
+        lanes = next(iter(reader.inputs.values())).lanes
+        if reader.window_order == "depthwise":
+            return replace(self, lanes=lanes, blocks=self.shape[2] // lanes)
+        block = self.block_channels
+        fit = [d for d in divisors(block) if replace(self, lanes=d).cycles <= target] or [block]
+        even = [d for d in fit if lanes % d == 0 or d % lanes == 0]
+        return replace(self, lanes=lanes if lanes in fit else (even or fit)[0])
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
@@ -178,9 +199,9 @@ class SlidingWindow:
     def kernel(self) -> Kernel:
         return Kernel("sliding_window", self._parameters)
 
-    def estimate(self) -> Resources:
-        """The line buffer and the loops around it, see `line_buffer_cost`; where a word more for
-        the padding does not pay, a LUT for each bit behind it."""
+    def inventory(self) -> Inventory:
+        """The line buffer and the loops around it, see `line_buffer`; where a word more for the
+        padding does not pay, a choice for each bit behind it."""
         plan = self.plan
         words, width = plan.capacity * plan.pixel_beats, self.lanes * self.bits
         top, left, bottom, right = self.pads
@@ -194,7 +215,11 @@ class SlidingWindow:
             *self.output_size,
             plan.pixel_beats,
         )
-        buffer = line_buffer_cost(
-            words + (stored and any(self.pads)), width, plan.count_bits, loops, rows + columns
+        chosen = width if any(self.pads) and not stored else 0
+        return (
+            *line_buffer(
+                words + (stored and any(self.pads)), width, plan.count_bits, loops, rows + columns
+            ),
+            Multiplexers(chosen),
+            Logic("padding and control", 10),
         )
-        return buffer + Resources(lut=10 + (width if any(self.pads) and not stored else 0))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hls.dataflow import Instance, Ints, Kernel, Memory, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Memory, Stream
+from hls.inventory import Comparators, Inventory, Logic, Registers
 from hls.layers.parts.cpp_constants import by_lane, sized
-from hls.layers.parts.memories import check_folding, frozen, pack_words, rom_cost
+from hls.layers.parts.folding import Defaults
+from hls.layers.parts.memories import check_folding, frozen, pack_words
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class Thresholding:
+class Thresholding(Defaults):
     """out[c] = #{j : v >= thresholds[c, j]}, v = 2**input_bits - 1 - u where falling[c], else u.
 
     ``thresholds`` (channels or 1, n) are ascending in 0 .. 2**input_bits: 0 always counts and
@@ -23,6 +26,8 @@ class Thresholding:
     handled in a cycle. The longest path is one memory read of up to 64 words and one comparator;
     larger memories have a register behind them.
     """
+
+    kind: ClassVar[str] = "thresholding"
 
     name: str
     thresholds: Ints
@@ -60,6 +65,10 @@ class Thresholding:
     @property
     def cycles(self) -> int:
         return self.vectors * self.channels // self.pe
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"pe": self.channels}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
@@ -157,50 +166,27 @@ class Thresholding:
         step = Phase(1, {"in": 1}, {"out": 1})
         return Schedule((Process((step,), self.output_bits + registered),))
 
-    def estimate(self) -> Resources:
-        """A comparator and a memory for each lane and stage; see `_stage_lut`.
+    def inventory(self) -> Inventory:
+        """A comparator with the thresholds of its stage for each lane and stage.
 
-        FF, for each stage: the operand and the bits decided of every lane, the row, and once more
-        with the threshold where the memory is read into a register. The last stage keeps the
-        count alone.
+        Registers, for each stage: the operand and the bits decided of every lane, the row, and once
+        more where the memory is read into a register. The last stage keeps the count alone.
 
-        The constants were chosen on the Yosys counts of the 14 layers of
+        The quantities were chosen on the Yosys counts of the 14 layers of
         tests/benchmarks/fit_estimates.py; on these same layers LUT is 5 % off in the mean and
         13 % at worst, FF 1 %. Errors on layers of real models are in the README.
         """
         searched, _ = self._searched()
         rows, bits = len(searched) // self.pe, self._threshold_bits(searched)
         row_bits = (rows - 1).bit_length()
-        total = Resources(lut=4, ff=2 * row_bits)
+        found: Inventory = (Logic("control", 4, 2 * row_bits),)
         for stage in range(self.output_bits):
-            lut, bram = self._stage_lut(rows << stage, bits)
-            ff = stage + 1
-            shared = 1
-            if stage < self.output_bits - 1:
-                ff += self.input_bits
-                shared += row_bits
+            last = stage == self.output_bits - 1
+            lane = stage + 1 + (0 if last else self.input_bits)
+            shared = 1 + (0 if last else row_bits)
             if rows << stage > 64:
-                ff += self.input_bits + stage + (0 if bram else bits)
-                shared += 1 + row_bits * (stage < self.output_bits - 1)
-            total += Resources(self.pe * lut, self.pe * ff + shared, 0, self.pe * bram)
-        return total
-
-    def _stage_lut(self, words: int, bits: int) -> tuple[int, int]:
-        """LUTs and block RAMs of one lane's comparator and memory of ``words`` thresholds.
-
-        A comparator takes two LUTs for three bits and a memory of up to 8 words in them. It takes
-        in one of 16 words with one LUT a bit, of 32 words with two. A larger one stands apart, and
-        holds the thresholds of all lanes when it is block RAM.
-        """
-        compare = 2 * -(-bits // 3)
-        if words > 64:
-            _, bram = rom_cost(words, self.pe * bits)
-            memory = bits * -(-words // 64)
-            # Multiplexers between many words rarely find the dedicated ones.
-            memory = memory * 3 // 2 if words > 128 else memory
-            return compare + (0 if bram else memory), bram
-        if words > 32:
-            return compare + bits, 0
-        if words > 8:
-            return bits * (2 if words > 16 else 1), 0
-        return (compare if words > 1 else (bits + 1) // 2), 0
+                lane += self.input_bits + stage
+                shared += 1 + (0 if last else row_bits)
+            comparators = Comparators(bits, self.pe, rows << stage)
+            found += (comparators, Registers(self.pe * lane + shared))
+        return found

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
-from hls.layers.parts.line_buffer import line_buffer_cost, writing
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory
+from hls.layers.parts.folding import Defaults
+from hls.layers.parts.line_buffer import line_buffer, writing
 from hls.layers.parts.memories import check_folding
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class Upsample:
+class Upsample(Defaults):
     """Each pixel of an image of ``shape`` (height, width, channels) becomes a block of ``scales``.
 
     ``scales`` are (rows, columns); the output has shape (height*rows, width*columns, channels).
     A row of pixels is held, or two pixels where rows are not repeated.
     """
+
+    kind: ClassVar[str] = "upsample"
 
     name: str
     shape: tuple[int, int, int]
@@ -54,6 +59,10 @@ class Upsample:
     @property
     def cycles(self) -> int:
         return self.outputs["out"].beats
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.shape[2]}
 
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
@@ -102,7 +111,7 @@ class Upsample:
         buffers = {"filled": Buffer(self.pixels), "free": Buffer(self.pixels, self.pixels)}
         return Schedule((writing(self.pixel_beats), Process(reading)), buffers)
 
-    def estimate(self) -> Resources:
+    def inventory(self) -> Inventory:
         words, width = self.pixels * self.pixel_beats, self.lanes * self.bits
         loops = (self.pixel_beats, *self.scales, self.shape[1], self.pixel_beats)
-        return line_buffer_cost(words, width, self.pixels.bit_length() + 1, loops)
+        return line_buffer(words, width, self.pixels.bit_length() + 1, loops)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Inventory, Logic, Multiplexers, Registers
+from hls.layers.parts.folding import Defaults
 from hls.schedule import Phase, Process, Schedule
 
 
 @dataclass(frozen=True)
-class WidthConverter:
+class WidthConverter(Defaults):
     """Passes ``elements`` counts of ``bits`` on, regrouped from input to output lanes a beat.
 
     One of the two divides the other; the narrow side carries a beat in every cycle.
     """
+
+    kind: ClassVar[str] = "width_converter"
 
     name: str
     elements: int
@@ -73,17 +78,21 @@ class WidthConverter:
             phases = (Phase(1, take, give), Phase(ratio - 1, gives=give))
         return Schedule((Process(phases, int(ratio > 1)),))
 
-    def estimate(self) -> Resources:
-        """FF: one register of the wide side and the counter.
+    def inventory(self) -> Inventory:
+        """One register of the wide side, and the counter.
 
-        LUT: to narrow, a multiplexer (shift or load) for each bit of all beats but one, and the
-        control; to widen, the control alone. Fitted to Yosys counts: within 3 LUTs and exact in FF
-        over the 5 layers of tests/benchmarks/fit_estimates.py.
+        To narrow, a choice (shift or load) for each bit of all beats but one, and the control; to
+        widen, the control alone. Fitted to Yosys counts: within 3 LUTs and exact in FF over the 5
+        layers of tests/benchmarks/fit_estimates.py.
         """
         wide = max(self.input_lanes, self.output_lanes) * self.bits
         narrow = min(self.input_lanes, self.output_lanes) * self.bits
         if wide == narrow:
-            return Resources()
-        steps = (wide // narrow - 1).bit_length()
-        lut = wide - narrow + steps if self.input_lanes > self.output_lanes else 0
-        return Resources(lut=lut + steps + 5, ff=wide + (wide // narrow).bit_length())
+            return ()
+        narrows, steps = self.input_lanes > self.output_lanes, (wide // narrow - 1).bit_length()
+        control = steps * (1 + narrows) + 5
+        return (
+            Registers(wide),
+            Multiplexers(wide - narrow if narrows else 0),
+            Logic("counter and control", control, (wide // narrow).bit_length()),
+        )

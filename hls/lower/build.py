@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 
-from hls.dataflow import Edge, Ints, Layer, Port, free_name
+from hls.dataflow import Edge, Ints, Layer, Port
 from hls.layers import DepthwiseVector
 from hls.lower.wires import Layout, Shape, Wire
 from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.errors import SiraError
+from sira.names import free_name
 from sira.numbers.exact import Exact
 from sira.numbers.scaled import Real, ScaledInt
-
-AccumulatorBits = Callable[[ir.Node, int], int]
-"""Register width of a MAC node, given the bits of its widest channel's window."""
 
 ONE = np.ones(1, np.int64)
 ZERO = np.zeros(1, np.int64)
@@ -29,18 +27,19 @@ ZERO = np.zeros(1, np.int64)
 class Lowering:
     """Layers and edges as they come to be.
 
-    ``done`` are nodes merged into the layer of another one; ``results`` names the tensor whose
-    wire the layer of a node gives, where nodes behind it were merged into it. ``names`` are taken:
-    by the nodes, each of which gives its name to its layer, and by the layers between these.
+    ``accumulator_bits`` are register widths asked for, by layer; ``windows`` the widths that the
+    accumulators need at least, also by layer: the bits of the widest channel's window. ``done`` are
+    nodes merged into the layer of another one. ``names`` are taken: by the nodes, each of which
+    gives its name to its layer, and by the layers between these.
     """
 
     ranges: Ranges
-    accumulator_bits: AccumulatorBits
+    accumulator_bits: Mapping[str, int]
     wires: dict[ir.Value, Wire] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)
-    results: dict[ir.Node, ir.Value] = field(default_factory=dict)
+    windows: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def wire(self, value: ir.Value | None) -> Wire:
@@ -72,6 +71,12 @@ class Lowering:
     def bounds(self, value: ir.Value, layout: Layout) -> tuple[Ints, Ints]:
         """The least and the largest integer of each channel of a computed tensor (C,)."""
         return channel_bounds(self.range(value), g.shape(value), layout)
+
+    def accumulator_width(self, node: ir.Node, lo: Ints, hi: Ints) -> int:
+        """The width of a node's accumulators, whose channels end in ``lo .. hi`` (C,)."""
+        window = max(int(span).bit_length() for span in (hi - lo).tolist())
+        self.windows[g.label(node)] = window
+        return max(self.accumulator_bits.get(g.label(node), window), 1)
 
     def integers(self, node: ir.Node, index: int) -> Ints | None:
         """A constant operand that consists of integers, with its own shape."""
@@ -105,7 +110,7 @@ class Lowering:
         return settled(Wire(port, layer.accumulator_bits, wire.layout, wanted, ONE))
 
 
-def whole(real: Real) -> Ints:
+def integers_of(real: Real) -> Ints:
     """A scale or bias of the integer graph, which consists of integers."""
     assert isinstance(real, Exact) and all(x.denominator == 1 for x in real.values.ravel())
     return cast(Ints, real.values.astype(np.int64))
@@ -113,7 +118,10 @@ def whole(real: Real) -> Ints:
 
 def channel_bounds(range_: ScaledInt, shape: Shape, layout: Layout) -> tuple[Ints, Ints]:
     """The least and the largest integer (C,) of each channel of a tensor of the integer graph."""
-    unit, bias = whole(range_.scale), whole(range_.bias)  # a common factor, or border values
+    unit, bias = (
+        integers_of(range_.scale),
+        integers_of(range_.bias),
+    )  # a common factor, or border values
     lo, hi = (np.broadcast_to(q * unit + bias, shape) for q in (range_.lo, range_.hi))
     rows = (layout.to_stream(q[None]).reshape(-1, layout.channels) for q in (lo, hi))
     return next(rows).min(axis=0), next(rows).max(axis=0)

@@ -8,7 +8,7 @@ weights, start values and thresholds. Behind the last layer the host applies the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,49 +16,14 @@ import onnx_ir as ir
 
 from hls.dataflow import Dataflow, Edge, Layer, Port
 from hls.layers import Fork
-from hls.lower import elementwise as ops
-from hls.lower import macs, views
-from hls.lower.build import AccumulatorBits, Lowering
+from hls.lower import views
+from hls.lower.build import Lowering
+from hls.lower.rules import RULES, is_absorbed, may_be_left_to_host, wires_of
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import Ranges
 from sira.errors import SiraError
-from transforms.constant_channels import kept_channels, shift_of
-
-Rule = Callable[[Lowering, ir.Node], Wire | None]
-"""Adds the layers of a node and returns the wire of its output; None leaves it to the host."""
-
-RULES: Mapping[str, Rule] = {
-    "Add": ops.add,
-    "ArgMax": ops.argmax,
-    "Cast": views.same,
-    "Concat": ops.concat,
-    "Conv": macs.conv,
-    "ConvTranspose": macs.conv_transpose,
-    "DepthToSpace": views.depth_to_space,
-    "Flatten": views.reshape,
-    "Gather": views.sliced,
-    "GlobalMaxPool": ops.max_pool,
-    "Identity": views.same,
-    "MatMul": macs.matmul,
-    "MaxPool": ops.max_pool,
-    "Mul": ops.mul,
-    "MultiThreshold": ops.thresholding,
-    "Pad": ops.pad,
-    "Reshape": views.reshape,
-    "Resize": views.upsample,
-    "Slice": views.sliced,
-    "SpaceToDepth": views.space_to_depth,
-    "Split": views.sliced,
-    "Squeeze": views.reshape,
-    "Sub": ops.subtract,
-    "Transpose": views.transpose,
-    "Unsqueeze": views.reshape,
-    "Upsample": views.upsample,
-}
-
-_HARDWARE = ("Conv", "ConvTranspose", "MatMul", "MultiThreshold")
-"""Operators of the integer graph that are never left to the host."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +31,18 @@ class Lowered:
     """The hardware, and how its counts map to tensors of the canonical graph.
 
     ``wires`` has the tensors that exist in hardware, by their name in the integer graph;
+    ``origins`` the canonical tensor whose integers each one has, but for steps on the way;
     ``outputs`` the tensors that leave it, by port; ``host`` the nodes behind them that are left to
-    the host.
+    the host. ``windows`` are the bits that the accumulators of a layer need, by its name.
     """
 
     dataflow: Dataflow
     wires: dict[str, Wire]
+    origins: dict[str, str]
     input: str
     outputs: dict[str, str]
     host: tuple[str, ...]
-
-    @staticmethod
-    def canonical_name(tensor: str, names: Container[str]) -> str:
-        """What a tensor of the integer graph is called in the graph it was built from."""
-        for suffix in ("", "_integers", "_flipped"):
-            if (name := tensor.removesuffix(suffix)) in names:
-                return name
-        return tensor
+    windows: dict[str, int]
 
     @property
     def tensors(self) -> dict[Port, str]:
@@ -103,21 +63,24 @@ class Lowered:
         return tensors[source]
 
 
-def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: AccumulatorBits) -> Lowered:
+def lower(
+    model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Mapping[str, int] | None = None
+) -> Lowered:
     """Map an integer ``model`` to layers without parallelism (PE = SIMD = lanes = 1).
 
+    ``accumulator_bits`` are the widths of accumulators by layer; those left out have the width that
+    they need. A width below that one is built as asked: `Lowered.windows` says what is needed.
     Raises `SiraError` for the nodes that have no hardware, all at once.
     """
     (source,) = model.graph.inputs
-    build = Lowering(ranges, accumulator_bits, names={g.label(node) for node in model.graph})
+    build = Lowering(ranges, accumulator_bits or {}, names={g.label(node) for node in model.graph})
     build.wires[source] = _input_wire(ranges, source)
     refused: dict[ir.Node, SiraError | None] = {}
     for node in model.graph:
         if node in build.done or any(v not in build.wires for v in g.dynamic_inputs(node)):
             continue
         try:
-            for output, wire in _lowered(build, node):
-                build.wires[output] = wire
+            build.wires.update(wires_of(build, node))
         except SiraError as error:
             refused[node] = error
     _leave_to_host(model, build)
@@ -127,12 +90,15 @@ def lower(model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Accumula
     for value, port in port_names.items():
         build.edges.append(Edge(build.wires[value].port, Port("", port)))
     layers, edges = _forked(build)
+    existing = [v for v in build.wires if _exists(v, build)]
     return Lowered(
         Dataflow(name, layers, edges),
-        {g.name(v): _in_canonical(v, wire) for v, wire in build.wires.items() if _exists(v, build)},
+        {g.name(v): _in_canonical(v, build.wires[v]) for v in existing},
+        {g.name(v): o for v in existing if (o := provenance.of(v).origin) is not None},
         g.name(source),
         {port: g.name(value) for value, port in port_names.items()},
         tuple(node.op_type for node in host),
+        build.windows,
     )
 
 
@@ -172,31 +138,15 @@ def _channel_axis(value: ir.Value) -> int:
     return 1 if rank > 2 else rank - 1
 
 
-def _lowered(build: Lowering, node: ir.Node) -> list[tuple[ir.Value, Wire]]:
-    """Add the layers of a node; the wires of its outputs, none where the host computes it."""
-    rule = RULES.get(node.op_type)
-    if rule is None:
-        return []
-    if node.op_type == "Split":
-        return [(v, views.part_of_split(build, node, i)) for i, v in enumerate(node.outputs)]
-    wire = rule(build, node)
-    return [] if wire is None else [(build.results.get(node, node.outputs[0]), wire)]
-
-
 def _leave_to_host(model: ir.Model, build: Lowering) -> None:
     """Forget the wires of constant factors and offsets that no layer absorbs: the host's scales."""
     for node in reversed(list(model.graph)):
         value = node.outputs[0]
-        if value not in build.wires or not _is_virtual(node):
+        if value not in build.wires or _exists(value, build):
             continue
         if not any(v in build.wires or n in build.done
                    for n in g.consumers(value) for v in n.outputs):  # fmt: skip
             del build.wires[value]
-
-
-def _is_virtual(node: ir.Node) -> bool:
-    """Whether a node with a wire has no layer of its own, being merged into the next one's."""
-    return node.op_type in ("Mul", "Add", "Sub") and len(g.dynamic_inputs(node)) == 1
 
 
 def _outputs(model: ir.Model, build: Lowering) -> tuple[list[ir.Value], list[ir.Node]]:
@@ -220,7 +170,7 @@ def _check(
     host: list[ir.Node],
 ) -> None:
     """What the host computes must lie behind all hardware, and there must be hardware."""
-    stranded = {node for node in host if node.op_type in _HARDWARE}
+    stranded = {node for node in host if not may_be_left_to_host(node)}
     for node in reversed(host):  # and whatever such a node reads
         if stranded.intersection(n for v in node.outputs for n in g.consumers(v)):
             stranded.add(node)
@@ -273,15 +223,14 @@ def _forked(build: Lowering) -> tuple[tuple[Layer, ...], tuple[Edge, ...]]:
 def _exists(value: ir.Value, build: Lowering) -> bool:
     """Whether ``value`` is a tensor of the canonical graph, not a step on the way to one."""
     node = value.producer()
-    return node is None or not _is_virtual(node) or value in build.results.values()
+    return node is None or not is_absorbed(node) or node in build.done
 
 
 def _in_canonical(value: ir.Value, wire: Wire) -> Wire:
     """The wire of an integer tensor as one of the tensor that it was built from."""
-    shift, kept = shift_of(value), kept_channels(value)
-    if shift.any():
-        wire = replace(wire, offset=wire.offset + shift)
-    if kept is None:
+    record = provenance.of(value)
+    if record.shift.any():
+        wire = replace(wire, offset=wire.offset + record.shift)
+    if record.channels is None:
         return wire
-    axis = 1 if len(g.shape(value)) > 2 else len(g.shape(value)) - 1
-    return replace(wire, channels=kept, axis=axis - len(g.shape(value)))
+    return replace(wire, channels=record.channels, axis=record.axis)

@@ -12,77 +12,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from hls.dataflow import Ints, Port
-from hls.layers import (
-    DepthwiseVector,
-    GlobalPooling,
-    MatrixVector,
-    Pooling,
-    Slice,
-    SlidingWindow,
-    Spread,
-)
+from hls.dataflow import Ints
+from hls.layers import DepthwiseVector, MatrixVector, ZeroInsertion
 from hls.lower.build import ONE, Lowering, by_channel, image, refuse
+from hls.lower.rules import rule
+from hls.lower.windows import (
+    Geometry,
+    Pair,
+    count_of_zero,
+    geometry,
+    pooled_sum,
+    stream_of_windows,
+)
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
 from sira.ops import Constant
 from sira.ops.conv import window_of
 from sira.ops.windows import transposed_window
 
-Pair = tuple[int, int]
 
-
-@dataclass(frozen=True, eq=False)
-class Geometry:
-    """A window that slides over an image; ``rows`` (OH, kh) and ``columns`` (OW, kw) say which
-    taps read the image, the others read padding (or a gap between spread elements)."""
-
-    kernel: Pair
-    strides: Pair
-    dilations: Pair
-    pads: tuple[int, int, int, int]  # top, left, bottom, right
-    rows: NDArray[np.bool_]
-    columns: NDArray[np.bool_]
-
-    @property
-    def outputs(self) -> Pair:
-        return len(self.rows), len(self.columns)
-
-    @property
-    def padded(self) -> bool:
-        return not (self.rows.all() and self.columns.all())
-
-    @property
-    def taps(self) -> int:
-        return self.kernel[0] * self.kernel[1]
-
-
-def geometry(tables: list[Ints], sizes: Pair, strides: list[int], dilations: list[int]) -> Geometry:
-    """The window of tables ``index[output, tap]`` into each spatial axis, -1 for padding.
-
-    With one axis, the image has one row.
-    """
-    lead = 2 - len(tables)
-    tables = [np.zeros((1, 1), np.int64)] * lead + tables
-    pads = []
-    steps = list(zip([1] * lead + strides, [1] * lead + dilations, strict=True))
-    for table, size, (stride, dilation) in zip(tables, sizes, steps, strict=True):
-        output, tap = (int(i[0]) for i in np.nonzero(table >= 0))
-        begin = output * stride + tap * dilation - int(table[output, tap])
-        last = (len(table) - 1) * stride + (table.shape[1] - 1) * dilation - begin
-        pads.append((begin, max(last + 1 - size, 0)))
-    return Geometry(
-        (tables[0].shape[1], tables[1].shape[1]),
-        (steps[0][0], steps[1][0]),
-        (steps[0][1], steps[1][1]),
-        (pads[0][0], pads[1][0], pads[0][1], pads[1][1]),
-        tables[0] >= 0,
-        tables[1] >= 0,
-    )
-
-
+@rule("MatMul", to_host=False)
 def matmul(build: Lowering, node: ir.Node) -> Wire:
     """A computed tensor times a constant matrix."""
     wire, matrix = build.wire(node.inputs[0]), build.integers(node, 1)
@@ -120,7 +70,7 @@ def matmul(build: Lowering, node: ir.Node) -> Wire:
         weights=weights,
         start=offset @ matrix[places] - lo,
         input_bits=wire.bits,
-        accumulator_bits=_accumulator_bits(build, node, lo, hi),
+        accumulator_bits=build.accumulator_width(node, lo, hi),
         pe=1,
         simd=1,
         vectors=wire.layout.elements // k,
@@ -130,21 +80,21 @@ def matmul(build: Lowering, node: ir.Node) -> Wire:
     return result.reshaped(g.shape(node.outputs[0]))
 
 
-def conv(build: Lowering, node: ir.Node) -> Wire:
+@rule("Conv", to_host=False)
+def conv(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
     """A convolution, depthwise and grouped ones included; a pooled sum where all weights are 1."""
     x, w = node.inputs[:2]
     assert x is not None and w is not None
     wire, shape = image(build.wire(x), x, node)
     constant, weights = build.ranges[w], build.integers(node, 1)
     assert isinstance(constant, Constant) and weights is not None
-    window = window_of(node, constant)
-    strides, dilations = _attributes(node, len(window.axes))
-    found = geometry([a.index for a in window.axes], shape[:2], strides, dilations)
+    found = geometry(window_of(node, constant).axes)
     return _convolution(build, node, wire, shape, _planes(weights), found)
 
 
-def conv_transpose(build: Lowering, node: ir.Node) -> Wire:
-    """The convolution of the input spread out by zeros, with the kernel turned around."""
+@rule("ConvTranspose", to_host=False)
+def conv_transpose(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
+    """The convolution of the input with zeros inserted, and with the kernel turned around."""
     x = node.inputs[0]
     assert x is not None
     wire, shape = image(build.wire(x), x, node)
@@ -153,28 +103,23 @@ def conv_transpose(build: Lowering, node: ir.Node) -> Wire:
     groups = g.attribute(node, "group", 1)
     kernel = _planes(weights)
     window = transposed_window(node, shape[4 - weights.ndim : 2], weights.shape[2:])
-    strides, dilations = _attributes(node, len(window.axes))
-    tables = [
-        np.where(axis.index >= 0, axis.index * stride, -1)[:, ::-1]
-        for axis, stride in zip(window.axes, strides, strict=True)
-    ]
     by_group = kernel.reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
     turned = by_group.reshape(-1, len(kernel) // groups, *kernel.shape[2:])[:, :, ::-1, ::-1]
-    apart = [1] * (2 - len(strides)) + strides
+    found = geometry([axis.turned for axis in window.axes])
+    apart = found.vertical.apart, found.horizontal.apart
     size = ((shape[0] - 1) * apart[0] + 1, (shape[1] - 1) * apart[1] + 1)
-    found = geometry(tables, size, [1] * len(strides), dilations)
     if min(found.pads) < 0:
         raise refuse(
             node, "the pads are larger than the kernel reaches",
             "pads of at most dilation * (kernel - 1)", str(g.attribute(node, "pads")),
             "crop behind the operator instead",
         )  # fmt: skip
-    if apart != [1, 1]:
-        fill = _fill(wire)
-        layer = Spread(
-            build.between(f"{g.label(node)}_spread"),
+    if apart != (1, 1):
+        fill = count_of_zero(wire)
+        layer = ZeroInsertion(
+            build.between(f"{g.label(node)}_zeros"),
             shape,
-            (apart[0], apart[1]),
+            apart,
             fill or 0,
             wire.bits,
             1,
@@ -192,18 +137,18 @@ def _convolution(
     shape: tuple[int, int, int],
     weights: Ints,
     window: Geometry,
-) -> Wire:
+) -> dict[ir.Value, Wire]:
     """``weights`` (M, C / groups, kh, kw) over an image (height, width, C)."""
     name, channels = g.label(node), shape[2]
     outputs, groups = len(weights), channels // weights.shape[1]
     depthwise = groups == channels == outputs
     factor, offset = by_channel(wire)
-    fill = _fill(wire) if window.padded else 0
+    fill = count_of_zero(wire) if window.padded else 0
     merged = _merged(build, node)
     layout = Layout.channels_at(g.shape(merged.result), 1)
     ones = depthwise and bool((weights == 1).all())
     if ones and merged.plain and fill is not None:
-        return _pooled_sum(build, name, wire, shape, window, layout, fill)
+        return {merged.result: pooled_sum(build, name, wire, shape, window, layout, fill)}
     taps = weights * merged.factor
     own = np.arange(channels).reshape(groups, -1).repeat(outputs // groups, axis=0)  # (M, C / g)
     scaled = taps * factor[own][:, :, None, None]
@@ -216,9 +161,11 @@ def _convolution(
     start = start + merged.border
     lo, hi = build.bounds(merged.result, layout)
     starts, row_classes, column_classes = _classes(start - lo[:, None, None], window.outputs)
-    bits = _accumulator_bits(build, node, lo, hi)
+    bits = build.accumulator_width(node, lo, hi)
     vectors = window.outputs[0] * window.outputs[1]
-    port = _windows(build, name, wire, shape, window, fill or 0, channels if depthwise else groups)
+    port = stream_of_windows(
+        build, name, wire, shape, window, fill or 0, channels if depthwise else groups
+    )
     if depthwise:
         unit: MatrixVector | DepthwiseVector = DepthwiseVector(
             name, scaled.reshape(outputs, -1), starts, wire.bits, bits, 1, vectors,
@@ -229,66 +176,7 @@ def _convolution(
             name, scaled.transpose(0, 2, 3, 1).reshape(outputs, -1), starts, wire.bits, bits, 1, 1,
             vectors, groups=groups, row_classes=row_classes, column_classes=column_classes,
         )  # fmt: skip
-    build.results[node] = merged.result
-    return Wire(build.chain(unit, port), bits, layout, lo, ONE)
-
-
-def _windows(
-    build: Lowering,
-    name: str,
-    wire: Wire,
-    shape: tuple[int, int, int],
-    window: Geometry,
-    fill: int,
-    blocks: int,
-) -> Port:
-    """The stream of windows, with no window generator where the image is a window itself."""
-    whole = window.kernel == shape[:2] and window.outputs == (1, 1) and blocks == 1
-    if not window.padded and (whole or window.kernel == (1, 1)):
-        if whole or window.outputs == shape[:2]:
-            return wire.port
-        steps = (*window.strides, 1)
-        strided = Slice(
-            build.between(f"{name}_stride"), shape, (0, 0, 0), shape, steps, wire.bits, 1
-        )
-        return build.chain(strided, wire.port)
-    generator = SlidingWindow(
-        build.between(f"{name}_window"), shape, window.kernel, window.strides, window.dilations,
-        window.pads, fill, blocks, wire.bits, 1,
-    )  # fmt: skip
-    return build.chain(generator, wire.port)
-
-
-def _pooled_sum(
-    build: Lowering,
-    name: str,
-    wire: Wire,
-    shape: tuple[int, int, int],
-    window: Geometry,
-    layout: Layout,
-    fill: int,
-) -> Wire:
-    """The sum over each window of each channel: ``factor * sum(u) + taps * offset``."""
-    channels = shape[2]
-    if window.kernel == shape[:2] and not window.padded:
-        pool: GlobalPooling | Pooling = GlobalPooling(
-            name, "sum", channels, shape[0] * shape[1], wire.bits, 1
-        )
-        port = wire.port
-    else:
-        vectors = window.outputs[0] * window.outputs[1]
-        pool = Pooling(name, "sum", channels, window.taps, wire.bits, 1, vectors)
-        port = _windows(build, name, wire, shape, window, fill, channels)
-    bits = pool.outputs["out"].bits
-    return Wire(build.chain(pool, port), bits, layout, wire.offset * window.taps, wire.factor)
-
-
-def _fill(wire: Wire) -> int | None:
-    """The count that means 0 in every channel, if there is one."""
-    counts, rest = np.divmod(-wire.offset, wire.factor)
-    if rest.any() or (counts != counts[0]).any() or not 0 <= counts[0] < 1 << wire.bits:
-        return None
-    return int(counts[0])
+    return {merged.result: Wire(build.chain(unit, port), bits, layout, lo, ONE)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,19 +233,6 @@ def _classes(start: Ints, outputs: Pair) -> tuple[Ints, tuple[int, ...], tuple[i
     return chosen, row_classes, column_classes
 
 
-def _accumulator_bits(build: Lowering, node: ir.Node, lo: Ints, hi: Ints) -> int:
-    window = max(int(span).bit_length() for span in (hi - lo).tolist())
-    return max(build.accumulator_bits(node, window), 1)
-
-
 def _planes(a: Ints) -> Ints:
     """(A, B, L) as (A, B, 1, L): a line is an image of one row."""
     return a[:, :, None, :] if a.ndim == 3 else a
-
-
-def _attributes(node: ir.Node, axes: int) -> tuple[list[int], list[int]]:
-    """Strides and dilations."""
-    strides, dilations = (
-        [int(v) for v in g.attribute(node, name) or [1] * axes] for name in ("strides", "dilations")
-    )
-    return strides, dilations

@@ -21,6 +21,7 @@ from hls.layers import (
     Upsample,
 )
 from hls.lower.build import Lowering, by_channel, image, refuse, settled
+from hls.lower.rules import rule
 from hls.lower.wires import Layout, Shape, Wire
 from sira import graph as g
 from sira.numbers.exact import Exact
@@ -29,16 +30,19 @@ from sira.ops import rule_of
 from sira.ops.layout import permutation
 
 
+@rule("Cast", "Identity")
 def same(build: Lowering, node: ir.Node) -> Wire:
     """An operator that does nothing on integers."""
     return build.wire(node.inputs[0])
 
 
+@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def reshape(build: Lowering, node: ir.Node) -> Wire:
     wire = build.wire(node.inputs[0])
     return wire.reshaped(g.shape(node.outputs[0]))
 
 
+@rule("Transpose")
 def transpose(build: Lowering, node: ir.Node) -> Wire:
     wire = in_own_shape(build, node, 0)
     order = permutation_of(node, len(wire.layout.sizes))
@@ -77,11 +81,13 @@ def _picked(build: Lowering, node: ir.Node, output: int = 0) -> Ints:
     return np.broadcast_to(found.lo, g.shape(node.outputs[output]))
 
 
-def sliced(build: Lowering, node: ir.Node) -> Wire:
-    return part_of_split(build, node, 0)
+@rule("Gather", "Slice", "Split")
+def sliced(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
+    """Boxes of a tensor: one, or the several of a Split."""
+    return {value: _box(build, node, i) for i, value in enumerate(node.outputs)}
 
 
-def part_of_split(build: Lowering, node: ir.Node, output: int) -> Wire:
+def _box(build: Lowering, node: ir.Node, output: int) -> Wire:
     """The elements of a box, in regular steps along each axis."""
     wire, picked = in_own_shape(build, node, 0), _picked(build, node, output)
     sizes = wire.layout.sizes
@@ -121,6 +127,7 @@ def _three(values: Shape) -> tuple[int, int, int]:
     return a, b, c
 
 
+@rule("Resize", "Upsample")
 def upsample(build: Lowering, node: ir.Node) -> Wire:
     """Each row and column several times."""
     x = node.inputs[0]
@@ -143,6 +150,7 @@ def upsample(build: Lowering, node: ir.Node) -> Wire:
     return replace(wire, port=build.chain(layer, wire.port), layout=layout)
 
 
+@rule("DepthToSpace")
 def depth_to_space(build: Lowering, node: ir.Node) -> Wire:
     """Blocks of channels become blocks of pixels, whose integers need one offset."""
     x = node.inputs[0]
@@ -168,6 +176,7 @@ def depth_to_space(build: Lowering, node: ir.Node) -> Wire:
     return settled(Wire(port, wire.bits, layout, offset[0], factor[0]))
 
 
+@rule("SpaceToDepth")
 def space_to_depth(build: Lowering, node: ir.Node) -> Wire:
     """Blocks of pixels become channels: windows that do not overlap."""
     x = node.inputs[0]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import onnx_ir as ir
 
 from hls.dataflow import Layer, Port, Resources, Stream
+from hls.device import Device
 from hls.emit.vivado import TclCheck
-from hls.fifos.cost import fifo_estimate
+from hls.fifos.cost import fifos
 from hls.fifos.sizing import FifoSizing
-from hls.fold import dimensions
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
-from hls.layers import DepthwiseVector, MatrixVector
 from hls.lower.build import channel_bounds
 from hls.lower.lower import Lowered
 from hls.verify.hardware import Verification
 from sira import graph as g
 from sira.analysis.datatype_bounds import DatatypeBounds
-from sira.analysis.ranges import Ranges
+from sira.analysis.ranges import Analyzed, Ranges
 from sira.analysis.summary import accumulator_entry, numbers_of
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.report_schema import (
@@ -43,6 +43,7 @@ from sira.report_schema import (
     Totals,
     VerificationEntry,
 )
+from sira.verification.model import entry as model_entry
 
 _LAYOUT = (
     "the shape transposed to the axes, in row-major order, element 0 in the low bits of the first "
@@ -55,10 +56,11 @@ def layer_reports(
     integer_ranges: Ranges,
     bounds: Mapping[str, DatatypeBounds],
     synthesis: Mapping[str, SynthesisResult],
+    device: Device,
 ) -> list[LayerEntry]:
-    """One entry a hardware layer, in the order of the dataflow."""
+    """One entry a hardware layer, in the order of the dataflow; estimates are for ``device``."""
     return [
-        _layer(layer, lowered, integer_ranges, bounds, synthesis.get(layer.name))
+        _layer(layer, lowered, integer_ranges, bounds, synthesis.get(layer.name), device)
         for layer in lowered.dataflow.layers
     ]
 
@@ -69,32 +71,33 @@ def _layer(
     integer_ranges: Ranges,
     bounds: Mapping[str, DatatypeBounds],
     synthesis: SynthesisResult | None,
+    device: Device,
 ) -> LayerEntry:
     x = _integers(integer_ranges, lowered.input_tensor(layer))
     lo, hi = (None, None) if x is None else (int(x.lo.min()), int(x.hi.max()))
     k, n = None, next(iter(layer.outputs.values())).elements
     weight_bits = accumulator = None
-    if isinstance(layer, MatrixVector | DepthwiseVector):
-        n, k = layer.weights.shape
+    if layer.matrix is not None:
+        k, n = layer.matrix.k, layer.matrix.n
         known, out = bounds.get(layer.name), lowered.tensors.get(Port(layer.name, "out"))
         result = None if out is None else _integers(integer_ranges, out)
         if known is not None and out is not None and result is not None:
             layout = lowered.wires[out].layout
             ends = channel_bounds(result, layout.sizes, layout)
             weight_bits = known.weight_bits
-            accumulator = accumulator_entry(*ends, layer.accumulator_bits, known)
+            accumulator = accumulator_entry(*ends, layer.matrix.accumulator_bits, known)
     return LayerEntry(
         name=layer.name,
-        kind=type(layer).__module__.rsplit(".", 1)[-1],
+        kind=layer.kind,
         k=k,
         n=n,
         weight_bits=weight_bits,
         input=InputRange(lo, hi, next(iter(layer.inputs.values())).bits),
         accumulator=accumulator,
         folding={"pe": None, "simd": None}
-        | {name: getattr(layer, name) for name in dimensions(layer)},
+        | {name: getattr(layer, name) for name in layer.dimensions},
         cycles=layer.cycles,
-        resources=LayerCost(_cost(layer.estimate()), _synthesised(synthesis)),
+        resources=LayerCost(_cost(device.price(layer.inventory())), _synthesised(synthesis)),
     )
 
 
@@ -135,14 +138,16 @@ def totals(
     layers: Sequence[LayerEntry],
     synthesis: DesignSynthesis | None,
     constant_channels: Mapping[str, list[int]],
+    device: Device,
 ) -> Totals:
     """Sums over the layers and FIFOs, what the schedules predict, and the design in one piece.
 
-    ``constant_channels`` are the ones left out of the hardware, by tensor.
+    ``constant_channels`` are the ones left out of the hardware, by tensor; estimates are for
+    ``device``.
     """
     estimate = Resources()
     for layer in sizing.dataflow.layers:
-        estimate += layer.estimate()
+        estimate += device.price(layer.inventory())
     sums = [(entry.accumulator, entry.n) for entry in layers if entry.accumulator is not None]
     return Totals(
         cycles=max(layer.cycles for layer in sizing.dataflow.layers),
@@ -158,7 +163,7 @@ def totals(
         accumulator_bits_weights_datatype=sum(a.bits_weights_datatype * n for a, n in sums),
         resources=TotalCost(
             estimate=_cost(estimate),
-            estimate_fifos=_cost(fifo_estimate(sizing.dataflow)),
+            estimate_fifos=_cost(device.price(fifos(sizing.dataflow))),
             synthesis_sum_of_layers=_cost(synthesis.sum_of_layers) if synthesis else None,
             synthesis_fifos=_synthesised(synthesis.fifos) if synthesis else None,
             synthesis_sum=_cost(synthesis.sum) if synthesis else None,
@@ -169,20 +174,18 @@ def totals(
 
 def verification_report(v: Verification) -> VerificationEntry:
     """The outcome of the verification."""
+    model = msgspec.structs.asdict(model_entry(v.model, v.hardware.tool)) | {
+        "mismatches": v.mismatches,
+        "oracle_mismatches": v.oracle_mismatches,
+        "accuracy": v.accuracy,
+        "checks": [CheckEntry(c.name, c.compared, c.mismatches, c.detail) for c in v.checks],
+    }
+    spent = v.hardware.seconds
     return VerificationEntry(
-        tool=v.tool,
-        samples=v.samples,
-        mismatches=v.mismatches,
-        oracle_mismatches=v.oracle_mismatches,
-        thresholds_checked=v.thresholds_checked,
-        float32_agree=v.float32_agree,
-        float32_ties=v.float32_ties,
-        cycles_first=v.cycles_first,
-        cycles_per_sample=v.cycles_per_sample,
-        samples_per_second=v.samples_per_second,
-        accuracy=v.accuracy,
-        accuracy_original=v.accuracy_original,
-        checks=[CheckEntry(c.name, c.compared, c.mismatches, c.detail) for c in v.checks],
+        **model,
+        cycles_first=v.hardware.cycles_first,
+        cycles_per_sample=v.hardware.cycles_per_sample,
+        samples_per_second=v.samples / spent if spent else None,
     )
 
 
@@ -197,26 +200,26 @@ def _script_check(c: TclCheck) -> ScriptCheck:
     return ScriptCheck("passed" if c.passed else "failed", c.tool, c.error)
 
 
-def metadata(lowered: Lowered, model: ir.Model, ranges: Ranges) -> Metadata:
+def metadata(lowered: Lowered, canonical: Analyzed) -> Metadata:
     """What the host has to know: how to make input integers, and what the output integers mean.
 
-    ``model`` is the canonical graph with its ``ranges``.
+    ``canonical`` is the graph whose tensors the wires carry.
     """
     return Metadata(
         schema_version=SCHEMA_VERSION,
-        input=_host_input(lowered, model, ranges),
+        input=_host_input(lowered, canonical),
         outputs=[
-            _host_output(lowered, port, tensor, model, ranges)
+            _host_output(lowered, port, tensor, canonical)
             for port, tensor in lowered.outputs.items()
         ],
         host_operators=list(lowered.host),
     )
 
 
-def _host_input(lowered: Lowered, model: ir.Model, ranges: Ranges) -> HostInput:
-    (source,) = model.graph.inputs
-    first = _named(model, lowered.input)
-    in_range = ranges.scaled(first)
+def _host_input(lowered: Lowered, canonical: Analyzed) -> HostInput:
+    source = canonical.input
+    first = _named(canonical.model, lowered.origins[lowered.input])
+    in_range = canonical.ranges.scaled(first)
     assert in_range is not None
     wire = lowered.wires[lowered.input]
     return HostInput(
@@ -232,14 +235,13 @@ def _host_input(lowered: Lowered, model: ir.Model, ranges: Ranges) -> HostInput:
         scale=numbers_of(in_range.scale_float),
         bias=numbers_of(in_range.bias_float),
         meaning="count = (q - count_offset) / count_factor where real = scale * q + bias",
-        host_quantizer=None if lowered.input == g.name(source) else _host_quantizer(lowered, model),
+        host_quantizer=None if first is source else _host_quantizer(lowered, canonical.model),
     )
 
 
-def _host_output(
-    lowered: Lowered, port: str, tensor: str, model: ir.Model, ranges: Ranges
-) -> HostOutput:
-    wire, found = lowered.wires[tensor], ranges.scaled(_named(model, tensor))
+def _host_output(lowered: Lowered, port: str, tensor: str, canonical: Analyzed) -> HostOutput:
+    wire = lowered.wires[tensor]
+    found = canonical.ranges.scaled(_named(canonical.model, lowered.origins[tensor]))
     return HostOutput(
         name=port,
         tensor=tensor,
@@ -258,8 +260,7 @@ def _host_output(
 def _host_quantizer(lowered: Lowered, model: ir.Model) -> HostQuantizer:
     """The operators between the model's input and the integers that the host sends."""
     nodes = []
-    names = {g.name(v) for node in model.graph for v in node.outputs}
-    sent = lowered.canonical_name(lowered.input, names)
+    sent = lowered.origins[lowered.input]
     for node in model.graph:
         if not g.dynamic_inputs(node):
             continue
@@ -279,15 +280,9 @@ def _host_quantizer(lowered: Lowered, model: ir.Model) -> HostQuantizer:
     return HostQuantizer(nodes)
 
 
-def _names(model: ir.Model) -> set[str]:
-    inputs = {g.name(v) for v in model.graph.inputs}
-    return inputs | {g.name(v) for node in model.graph for v in node.outputs}
-
-
 def _named(model: ir.Model, tensor: str) -> ir.Value:
-    name = Lowered.canonical_name(tensor, _names(model))
     values = [*model.graph.inputs, *(v for n in model.graph for v in n.outputs)]
-    return next(v for v in values if v.name == name)
+    return next(v for v in values if v.name == tensor)
 
 
 def _ints(q: Ints) -> Integers:

@@ -1,4 +1,4 @@
-// One row of a product of an unsigned input and a coded weight; see matrix_vector_unit.
+// One row of a product of an unsigned input and a coded weight; see mac_array.
 //
 // Every row bit is a function of at most five bits, so that a row fits into the LUTs of the adder
 // that takes it.

@@ -38,18 +38,11 @@ module start_values #(
     logic                   last_fold;
 
     if (Folds > 1) begin : gen_fold
-      logic [FoldBits-1:0] fold_q, next_q;
-      assign last_fold = next_q == '0;
-      assign address[FoldBits-1:0] = fold_q;
-      always_ff @(posedge clk_i) begin
-        if (!rst_ni) begin
-          fold_q <= '0;
-          next_q <= FoldBits'(1);
-        end else if (read_i) begin
-          fold_q <= next_q;
-          next_q <= (next_q == FoldBits'(Folds - 1)) ? '0 : next_q + 1'b1;
-        end
-      end
+      address_counter #(
+        .Words(Folds)
+      ) u_fold (
+        .clk_i, .rst_ni, .step_i(read_i), .address_o(address[FoldBits-1:0]), .last_o(last_fold)
+      );
     end else begin : gen_one_fold
       assign last_fold = 1'b1;
     end

@@ -20,21 +20,17 @@ module weight_memory #(
   end
 
   if (Words > 1) begin : gen_words
-    // The counter runs one word ahead, so that the address register feeds nothing but the memory:
-    // synthesis would build parts of the memory out of the counter's logic otherwise.
-    localparam int unsigned AddressBits = $clog2(Words);
-    logic [AddressBits-1:0] address_q, next_q;
+    logic [$clog2(Words)-1:0] address;
+    /* verilator lint_off UNUSEDSIGNAL */
+    logic last;
+    /* verilator lint_on UNUSEDSIGNAL */
+    address_counter #(
+      .Words(Words)
+    ) u_address (
+      .clk_i, .rst_ni, .step_i(enable_i && step_i), .address_o(address), .last_o(last)
+    );
     always_ff @(posedge clk_i) begin
-      if (!rst_ni) begin
-        address_q <= '0;
-        next_q    <= AddressBits'(1);
-      end else if (enable_i && step_i) begin
-        address_q <= next_q;
-        next_q    <= (next_q == AddressBits'(Words - 1)) ? '0 : next_q + 1'b1;
-      end
-    end
-    always_ff @(posedge clk_i) begin
-      if (enable_i) word_o <= weights[address_q];
+      if (enable_i) word_o <= weights[address];
     end
   end else begin : gen_constant
     /* verilator lint_off UNUSEDSIGNAL */

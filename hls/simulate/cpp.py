@@ -7,20 +7,19 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
-import subprocess
-import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hls.dataflow import Dataflow, Ints, Stream
+from hls.cache import cached, contents, digest
+from hls.dataflow import Dataflow, Ints
 from hls.emit.cpp import LIBRARY
 from hls.emit.rtl import stream_bytes
-from hls.simulate.toolchain import cache_folder, compiler
+from hls.simulate.beats import pack_beats, unpack_beats
+from hls.simulate.toolchain import compiler, compiler_version, run_tool
 from hls.simulate.verilator import SimulationError
 from sira.errors import SiraError
 
@@ -43,58 +42,26 @@ def ap_types() -> Path:
     return Path(package.origin).parent / "codegen/hls/source/ap_types/include"
 
 
-def _content_hash(files: list[Path], *words: str) -> str:
-    digest = hashlib.sha256("\0".join(words).encode())
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:32]
-
-
 def compile_hls(directory: Path) -> Path:
     """Compile an emitted folder into a shared object, unless the cache has it; returns its path."""
-    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True).stdout
-    sources = sorted(directory.glob("*.?pp")) + sorted(_SIMULATION.iterdir())
-    library = cache_folder() / "hls" / f"{_content_hash(sources, compiler(), version, *_FLAGS)}.so"
-    if library.exists():
-        return library
-    library.parent.mkdir(parents=True, exist_ok=True)
-    # Compile under another name: a second process must never load half a file.
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-        output = Path(scratch) / library.name
-        include = [f"-I{directory}", f"-I{_SIMULATION}", "-isystem", str(ap_types())]
-        source = str(_SIMULATION / "simulate.cpp")
-        done = subprocess.run(
-            [compiler(), *_FLAGS, *include, "-o", str(output), source],
-            capture_output=True,
-            text=True,
+    recipe = (compiler(), compiler_version(), *_FLAGS)
+    sources = contents([*sorted(directory.glob("*.?pp")), *sorted(_SIMULATION.iterdir())])
+    return cached(f"hls/{digest([*recipe, *sources])}.so", partial(_compile, directory))
+
+
+def _compile(directory: Path, library: Path) -> None:
+    include = [f"-I{directory.resolve()}", f"-I{_SIMULATION}", "-isystem", str(ap_types())]
+    source = str(_SIMULATION / "simulate.cpp")
+    command = [compiler(), *_FLAGS, *include, "-o", str(library), source]
+    done = run_tool(command, library.parent)
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if "error" in line]
+        raise SiraError(
+            "g++ could not compile the HLS C++",
+            where=str(directory),
+            found=(errors or [done.stderr.strip()])[0],
+            remedy="the folder must be as it was written; compile the model again",
         )
-        if done.returncode != 0:
-            errors = [line for line in done.stderr.splitlines() if "error" in line]
-            raise SiraError(
-                "g++ could not compile the HLS C++",
-                where=str(directory),
-                found=(errors or [done.stderr.strip()])[0],
-                remedy="the folder must be as it was written; compile the model again",
-            )
-        output.replace(library)
-    return library
-
-
-def _pack(values: Ints, stream: Stream) -> NDArray[np.uint8]:
-    """Frames of counts (n, elements) as TDATA: (n, beats, bytes)."""
-    assert values.shape[1] == stream.elements, (values.shape, stream)
-    assert values.min(initial=0) >= 0 and values.max(initial=0) < 1 << stream.bits, stream
-    bits = (values[..., None] >> np.arange(stream.bits)) & 1
-    beats = bits.reshape(len(values), stream.beats, stream.width).astype(np.uint8)
-    return np.packbits(beats, axis=2, bitorder="little")
-
-
-def _unpack(data: NDArray[np.uint8], stream: Stream) -> Ints:
-    """The opposite of `_pack`."""
-    bits = np.unpackbits(data, axis=2, count=stream.width, bitorder="little").astype(np.int64)
-    lanes = bits.reshape(len(data), stream.elements, stream.bits)
-    values: Ints = np.sum(lanes << np.arange(stream.bits), axis=2)
-    return values
 
 
 def simulate_hls_ports(
@@ -108,9 +75,12 @@ def simulate_hls_ports(
     """
     library = ctypes.CDLL(str(compile_hls(directory)))
     count = len(next(iter(inputs.values())))
-    data = [_pack(inputs[name], stream) for name, stream in dataflow.inputs.items()]
+    data = [
+        pack_beats(inputs[name], stream, 8 * stream_bytes(stream))
+        for name, stream in dataflow.inputs.items()
+    ]
     data += [
-        np.zeros((count, stream.beats, stream_bytes(stream)), np.uint8)
+        np.zeros((count * stream.beats, stream_bytes(stream)), np.uint8)
         for stream in dataflow.outputs.values()
     ]
     beats = [s.beats for s in (*dataflow.inputs.values(), *dataflow.outputs.values())]
@@ -127,7 +97,7 @@ def simulate_hls_ports(
         raise SimulationError(f"the HLS C++ stopped: {message.value.decode()}")
     results = data[len(dataflow.inputs) :]
     return {
-        name: _unpack(result, stream)
+        name: unpack_beats(result, stream)
         for (name, stream), result in zip(dataflow.outputs.items(), results, strict=True)
     }
 

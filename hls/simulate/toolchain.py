@@ -1,26 +1,26 @@
 """Verilator and the C++ compiler: finding them, and turning Verilog into a shared library.
 
-Libraries are kept in a cache under a hash of everything they were made from: the sources, the
-harness, the flags and the tools.
+Libraries are kept in the cache, see `hls.cache`; they are made from the sources, the harness, the
+flags and the tools.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from hls.cache import cache_folder, cached, contents, digest
 from sira.errors import SiraError
 
 _HARNESSES = Path(__file__).parents[1] / "cpp"
@@ -52,22 +52,10 @@ class Model:
 
     def digest(self) -> str:
         """A hash of everything the library is made from."""
-        recipe = [verilator_version(), _compiler_version(), *_COMPILE, *_VERILATE]
-        parts = [text.encode() for text in (*recipe, *self.options, self.interface, *self.texts)]
+        recipe = [verilator_version(), compiler_version(), *_COMPILE, *_VERILATE, *self.options]
         files = (self.harness, "verilator_common.h", _PRELUDE)
-        return digest([*parts, *self.texts.values(), *(_harness(file) for file in files)])
-
-
-def _harness(file: str) -> bytes:
-    return (_HARNESSES / file).read_bytes()
-
-
-def digest(parts: Iterable[bytes]) -> str:
-    """A hash of a list of contents, short enough for a file name."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(hashlib.sha256(part).digest())
-    return whole.hexdigest()[:32]
+        harness = contents(_HARNESSES / file for file in files)
+        return digest([*recipe, self.interface, *self.texts, *self.texts.values(), *harness])
 
 
 def shared_libraries(
@@ -77,16 +65,20 @@ def shared_libraries(
 
     ``beside`` are other jobs to do at the same time.
     """
-    folder = cache_folder() / "models"
-    folder.mkdir(parents=True, exist_ok=True)
-    libraries = [folder / f"{model.digest()}.so" for model in models]
+    folder = cache_folder()
+    entries = [f"models/{model.digest()}.so" for model in models]
     missing = {
-        path: model for path, model in zip(libraries, models, strict=True) if not path.exists()
+        entry: model
+        for entry, model in zip(entries, models, strict=True)
+        if not (folder / entry).exists()
     }
     runtime = _runtime() if missing else folder
-    builds = [partial(_build_library, path, model, runtime) for path, model in missing.items()]
+    builds = [
+        partial(cached, entry, partial(_build_library, model=model, runtime=runtime))
+        for entry, model in missing.items()
+    ]
     in_parallel([*beside, *builds])
-    return libraries
+    return [folder / entry for entry in entries]
 
 
 def elaborate(sources: Sequence[Path], top: str, options: Sequence[str]) -> None:
@@ -94,18 +86,18 @@ def elaborate(sources: Sequence[Path], top: str, options: Sequence[str]) -> None
 
     Raises `RuntimeError` with Verilator's errors and warnings (but those about style).
     """
-    texts = [part for path in sources for part in (path.name.encode(), path.read_bytes())]
     arguments = ["--lint-only", "--top-module", top, *options]
-    recipe = [text.encode() for text in (verilator_version(), *arguments)]
-    passed = cache_folder() / "elaborated" / digest([*recipe, *texts])
-    if not passed.exists():
+
+    def check(passed: Path) -> None:
         files = [str(path.resolve()) for path in sources]
-        _check(run_tool([str(verilator_binary()), *arguments, *files], Path.cwd()), "Verilator")
-        passed.parent.mkdir(exist_ok=True)
+        _check(run_verilator([*arguments, *files], Path.cwd()), "Verilator")
         passed.touch()
 
+    key = digest([verilator_version(), *arguments, *contents(sources)])
+    cached(f"elaborated/{key}", check)
 
-def in_parallel(jobs: Sequence[Callable[[], None]]) -> None:
+
+def in_parallel(jobs: Sequence[Callable[[], object]]) -> None:
     """Run jobs, most of whose work is done by tools, as many at a time as there are cores."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         futures = [pool.submit(job) for job in jobs]
@@ -118,13 +110,13 @@ def in_parallel(jobs: Sequence[Callable[[], None]]) -> None:
 
 
 def _build_library(library: Path, model: Model, runtime: Path) -> None:
-    """Verilate and compile in a temporary folder, then move the library into the cache."""
+    """Verilate and compile in a temporary folder; the result is the file ``library``."""
     with tempfile.TemporaryDirectory(prefix="sira-") as name:
         folder = Path(name)
         for file, text in model.texts.items():
             (folder / file).write_bytes(text)
-        verilate = [str(verilator_binary()), *_VERILATE, *model.options, *model.texts]
-        _check(run_tool(verilate, folder), "Verilator")
+        verilate = [*_VERILATE, *model.options, *model.texts]
+        _check(run_verilator(verilate, folder), "Verilator")
         (folder / "model" / "interface.h").write_text(model.interface)
         # One unit compiles several times faster than the many small files.
         units = sorted(path.name for path in (folder / "model").glob("*.cpp"))
@@ -134,9 +126,8 @@ def _build_library(library: Path, model: Model, runtime: Path) -> None:
         linking = [] if platform.system() == "Darwin" else ["-Wl,-Bsymbolic", "-fno-gnu-unique"]
         objects = [str(runtime / Path(file).with_suffix(".o")) for file in _RUNTIME]
         command = [*_compile(), "-shared", *linking, "-include", str(runtime / _PRELUDE)]
-        command += ["-I", "model", "model/unit.cpp", *objects, "-o", "model.so"]
+        command += ["-I", "model", "model/unit.cpp", *objects, "-o", str(library)]
         _check(run_tool(command, folder), "g++")
-        _publish(folder / "model.so", library)
 
 
 def _compile() -> list[str]:
@@ -149,43 +140,30 @@ def _runtime() -> Path:
 
     The compiled headers halve the time that a small model takes to compile.
     """
-    prelude = _harness(_PRELUDE)
-    recipe = (verilator_version(), _compiler_version(), *_COMPILE)
-    key = digest([prelude, *(text.encode() for text in recipe)])
-    folder = cache_folder() / f"runtime-{key[:16]}"
+    recipe = (verilator_version(), compiler_version(), *_COMPILE)
+    folder = f"runtime-{digest([*recipe, *contents([_HARNESSES / _PRELUDE])])[:16]}"
     include = verilator_root() / "include"
 
-    def make(command: Sequence[str], target: str) -> None:
-        if (folder / target).exists():
-            return
-        with tempfile.TemporaryDirectory(prefix="sira-") as name:
-            (Path(name) / _PRELUDE).write_bytes(prelude)
-            _check(run_tool([*_compile(), *command, "-o", "made"], Path(name)), "g++")
-            _publish(Path(name) / "made", folder / target)
+    def compile_file(made: Path, *arguments: str) -> None:
+        _check(run_tool([*_compile(), *arguments, "-o", str(made)], made.parent), "g++")
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / _PRELUDE).exists():
-        _publish(_HARNESSES / _PRELUDE, folder / _PRELUDE)
-    jobs = [partial(make, ["-c", str(include / f)], f"{Path(f).stem}.o") for f in _RUNTIME]
-    in_parallel([partial(make, ["-x", "c++-header", _PRELUDE], f"{_PRELUDE}.gch"), *jobs])
-    return folder
+    def job(target: str, *arguments: str) -> Callable[[], Path]:
+        return lambda: cached(f"{folder}/{target}", lambda made: compile_file(made, *arguments))
+
+    prelude = cached(f"{folder}/{_PRELUDE}", partial(shutil.copyfile, _HARNESSES / _PRELUDE))
+    jobs = [job(f"{Path(file).stem}.o", "-c", str(include / file)) for file in _RUNTIME]
+    in_parallel([job(f"{_PRELUDE}.gch", "-x", "c++-header", str(prelude)), *jobs])
+    return prelude.parent
 
 
-def _publish(source: Path, target: Path) -> None:
-    """Copy a file into place atomically, so that parallel builds never see half of it."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
-        temporary.write(source.read_bytes())
-    Path(temporary.name).chmod(0o644)
-    Path(temporary.name).replace(target)
-
-
-def run_tool(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a tool in ``folder`` and return its output, without raising."""
-    environment = {**os.environ, "VERILATOR_ROOT": str(verilator_root())}
+def run_tool(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool in ``folder``, with ``environment`` added; returns its output, never raises."""
     return subprocess.run(
         command,
         cwd=folder,
-        env=environment,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         errors="replace",
@@ -193,30 +171,15 @@ def run_tool(command: Sequence[str], folder: Path) -> subprocess.CompletedProces
     )
 
 
+def run_verilator(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Verilator in ``folder``, as `run_tool` does."""
+    environment = {"VERILATOR_ROOT": str(verilator_root())}
+    return run_tool([str(verilator_binary()), *arguments], folder, environment)
+
+
 def _check(done: subprocess.CompletedProcess[str], tool: str) -> None:
     if done.returncode:
         raise RuntimeError(f"{tool} failed: {' '.join(done.args)}\n{done.stderr}{done.stdout}")
-
-
-def cache_folder() -> Path:
-    """Where compiled models are kept: ``$SIRA_CACHE``, else ``sira`` in the user's cache folder.
-
-    It exists afterwards. Raises `SiraError` where nothing can be written there.
-    """
-    chosen = os.environ.get("SIRA_CACHE")
-    try:
-        folder = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sira")
-        folder = folder.expanduser().absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # Also finds read-only file systems.
-            return folder
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder.
-        raise SiraError(
-            "the folder for compiled models cannot be written",
-            where="SIRA_CACHE" if chosen else "the user's cache folder",
-            found=str(error),
-            remedy="set SIRA_CACHE to a folder that can",
-        ) from error
 
 
 @functools.cache
@@ -256,6 +219,7 @@ def verilator_version() -> str:
 
 @functools.cache
 def compiler() -> str:
+    """The C++ compiler on the path."""
     if found := shutil.which("g++") or shutil.which("c++"):
         return found
     raise SiraError(
@@ -266,6 +230,7 @@ def compiler() -> str:
 
 
 @functools.cache
-def _compiler_version() -> str:
+def compiler_version() -> str:
+    """What the C++ compiler's ``--version`` prints, as it is."""
     command = [compiler(), "--version"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -18,43 +18,12 @@ from typing import Literal
 import numpy as np
 
 from hls.dataflow import Dataflow, Ints, Layer, Stream
+from hls.device import default_device
 from hls.emit.rtl import axis_prefixes, identifiers, stream_bytes
-from hls.simulate.toolchain import (
-    Model,
-    cache_folder,
-    elaborate,
-    run_tool,
-    shared_libraries,
-    verilator_binary,
-    verilator_version,
-)
-from hls.simulate.verilator_call import (
-    Beats,
-    LayerLibrary,
-    Outcome,
-    pack_beats,
-    simulate,
-    unpack_beats,
-)
+from hls.simulate.beats import pack_beats, unpack_beats
+from hls.simulate.toolchain import Model, elaborate, run_verilator, shared_libraries
+from hls.simulate.verilator_call import Beats, LayerLibrary, Outcome, simulate
 from hls.simulate.verilator_layers import layer_models, link_memories, top_model
-
-__all__ = [
-    "Interface",
-    "Signals",
-    "SimulationError",
-    "SimulationResult",
-    "Simulator",
-    "axi_interface",
-    "build",
-    "cache_folder",
-    "compile_model",
-    "layer_interface",
-    "lint",
-    "pack_beats",
-    "unpack_beats",
-    "verilator_binary",
-    "verilator_version",
-]
 
 
 class SimulationError(Exception):
@@ -62,7 +31,8 @@ class SimulationError(Exception):
 
 
 _LUT_OF_A_MODEL = 1000
-"""Building a model takes as long as so many (estimated) LUTs in it; two are built at a time."""
+"""Building a model takes as long as so many LUTs in it at the prices of `default_device`; two
+models are built at a time."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +270,9 @@ def build(
     layers = layer_models(rtl, names, flags)
     if models == "auto":
         different = len({layer.digest() for layer in layers})
-        if sum(layer.estimate().lut for layer in dataflow.layers) < _LUT_OF_A_MODEL * different:
+        price = default_device().price
+        luts = sum(price(layer.inventory()).lut for layer in dataflow.layers)
+        if luts < _LUT_OF_A_MODEL * different:
             return compile_model(sources, interface, rtl, flags=flags)
     header = _interface_header(interface, len(names))
     top = top_model(rtl, names, header, interface.top, flags)
@@ -331,8 +303,7 @@ def compile_model(
 def lint(rtl: Path, top: str = "accelerator") -> None:
     """Raise `SimulationError` with the messages if ``verilator --lint-only -Wall`` has any."""
     sources = sorted(path.name for path in rtl.glob("*.sv"))
-    command = [str(verilator_binary()), "--lint-only", "-Wall", "--top-module", top, *sources]
-    done = run_tool(command, rtl)
+    done = run_verilator(["--lint-only", "-Wall", "--top-module", top, *sources], rtl)
     if done.returncode or done.stderr.strip():
         raise SimulationError(f"verilator -Wall: {done.stderr.strip()}")
 

@@ -7,14 +7,14 @@ piece bounded by the operators' own rules and by the mean value form f(m) + f'(X
 Kearfott, Cloud, 2009, ch. 6), and only pieces that may hold an extreme value are divided further. A
 piece on which f' keeps its sign has its extremes at its ends, and is done.
 
-Any outcome encloses the range. For operators with derivatives (`sira.ops.derivatives`) on a bounded
+Any outcome encloses the range. For operators with derivatives (`OpRule.partials`) on a bounded
 interval it is wider by at most 2^-28 of its width, plus the rounding of float64. Others, and
 unbounded intervals, may keep some of the excess.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,6 @@ from sira.numbers.interval import Floats, Interval
 from sira.numbers.scaled import ScaledInt, enclose
 from sira.ops import Arg, Constant, rule_of
 from sira.ops.base import numbers
-from sira.ops.derivatives import partials
 
 _MAX_NODES = 64
 _MAX_ROUNDS = 64
@@ -132,7 +131,7 @@ class _Function:
             if not slopes:
                 continue
             present = [(v, a) for v, a in zip(node.inputs, arguments, strict=True) if a is not None]
-            by = partials(node, [_interval(a) for _, a in present], _interval(values[output]))
+            by = _partials(node, [_interval(a) for _, a in present], _interval(values[output]))
             terms = [p * slope[v] for (v, _), p in zip(present, by, strict=True) if v in slope]
             slope[output] = terms[0]
             for term in terms[1:]:
@@ -143,6 +142,19 @@ class _Function:
     def _shaped(self, x: Interval) -> Interval:
         """With all axes: a constant has one row for all boxes."""
         return x.map(lambda b: b.reshape((1,) * (self.rank + 1 - b.ndim) + b.shape))
+
+
+def _partials(node: ir.Node, operands: Sequence[Interval], output: Interval) -> list[Interval]:
+    """Enclosures of the slopes of a node's output with respect to each operand.
+
+    Where an operator has no derivatives, they are unknown unless its output is one number.
+    """
+    rule = rule_of(node)
+    if rule.partials is not None:
+        return rule.partials(node, operands, output)
+    constant = output.lo == output.hi
+    slope = Interval(np.where(constant, 0.0, -np.inf), np.where(constant, 0.0, np.inf))
+    return [slope] * len(operands)
 
 
 def _interval(x: Arg) -> Interval:

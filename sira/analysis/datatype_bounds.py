@@ -19,9 +19,7 @@ from sira.datatypes import InputSpec, IntegerType, parse_datatype, twos_compleme
 from sira.errors import SiraError
 from sira.load import annotation
 from sira.numbers.scaled import Ints
-from sira.ops import Constant, rule_of
-from sira.ops.qcdq import storage_range
-from sira.ops.quant import bit_width
+from sira.ops import Constant, mac_of, rule_of
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,14 @@ def datatype_bounds(
     return {
         g.label(node): _bounds(node, ranges, input_spec)
         for node in nodes
-        if rule_of(node).kind == "mac" and len(g.dynamic_inputs(node)) == 1
+        if mac_of(node) is not None and len(g.dynamic_inputs(node)) == 1
     }
 
 
 def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBounds:
-    x, w = node.inputs[:2]
-    assert x is not None and w is not None
-    left = g.is_constant(x)
-    x, w = (w, x) if left else (x, w)
+    mac = mac_of(node)
+    assert mac is not None
+    x, w = mac.data, mac.weights
     constant = ranges[w]
     assert isinstance(constant, Constant)
     if constant.scaled is None or ranges.scaled(x) is None:
@@ -64,7 +61,7 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
             found=f"floating point in {g.name(w if constant.scaled is None else x)}",
             remedy="quantize it, or cut the model in front of this layer",
         )
-    weights = _matrix(node, constant.scaled.lo, left)
+    weights = mac.matrix(constant.scaled.lo)
     kind = declared_type(x, spec)
     weight_kind = declared_type(w, None)
     weight_bits = weight_kind.bits if weight_kind else _bits_of(weights)
@@ -88,29 +85,6 @@ def _bounds(node: ir.Node, ranges: Ranges, spec: InputSpec | None) -> DatatypeBo
     )
 
 
-def _matrix(node: ir.Node, weights: Ints, left: bool) -> Ints:
-    """The weights as (K, N): K summands for each of N output channels.
-
-    ``left``: they are the first operand.
-    """
-    match node.op_type:
-        case "Conv":
-            return weights.reshape(len(weights), -1).T
-        case "ConvTranspose":  # (C, N / groups, *kernel)
-            groups = int(g.attribute(node, "group", 1))
-            per_group = weights.reshape(groups, -1, *weights.shape[1:])
-            columns = np.moveaxis(per_group, 2, 1).reshape(groups * weights.shape[1], -1)
-            return columns.T
-        case "Gemm":
-            transposed = bool(g.attribute(node, "transA" if left else "transB", 0))
-            return weights if left == transposed else weights.T
-        case "MatMul" if left and weights.ndim > 1:
-            weights = weights.swapaxes(-1, -2)
-    # a vector has one column; a batch of matrices has those of all of them
-    columns = weights[:, None] if weights.ndim == 1 else np.moveaxis(weights, -2, 0)
-    return columns.reshape(len(columns), -1)
-
-
 def _bits_of(weights: Ints) -> int:
     return IntegerType("", int(weights.min()), int(weights.max())).bits
 
@@ -123,24 +97,10 @@ def declared_type(value: ir.Value, spec: InputSpec | None) -> IntegerType | None
             return spec.datatype
         text = annotation(value)
         return parse_datatype(text, g.name(value)) if text else None
-    match node.op_type:
-        case "Quant" | "IntQuant":
-            bits, signed = bit_width(node), g.attribute(node, "signed", 1)
-            if signed and bits == 1:
-                return parse_datatype("BIPOLAR", "")
-            return parse_datatype(f"{'' if signed else 'U'}INT{bits}", "")
-        case "BipolarQuant":
-            return parse_datatype("BIPOLAR", "")
-        case "Trunc" if len(node.inputs) == 6 and (width := g.array(node.inputs[5])) is not None:
-            kind = "INT" if g.attribute(node, "signed", 1) else "UINT"
-            return parse_datatype(f"{kind}{int(width.item())}", "")
-        case "QuantizeLinear":
-            return IntegerType("", *storage_range(node))
-        case "MultiThreshold":
-            text = g.attribute(node, "out_dtype", "")
-            return parse_datatype(text, g.describe(node)) if text else None
-        case _:
-            if rule_of(node).kind in ("layout", "elementwise"):
-                dynamic = g.dynamic_inputs(node) or [v for v in node.inputs if v is not None]
-                return declared_type(dynamic[0], spec)
-            return None
+    rule = rule_of(node)
+    if rule.datatype is not None:
+        return rule.datatype(node)
+    if rule.kind in ("layout", "elementwise"):
+        dynamic = g.dynamic_inputs(node) or [v for v in node.inputs if v is not None]
+        return declared_type(dynamic[0], spec)
+    return None

@@ -42,9 +42,40 @@ class Ranges:
         found = self[value]
         return found if isinstance(found, ScaledInt) else None
 
+    def is_whole(self, value: ir.Value) -> bool:
+        """Whether the real numbers of a computed tensor are integers themselves."""
+        found = self.values.get(g.name(value))
+        return isinstance(found, ScaledInt) and found.is_whole
+
     def arguments(self, node: ir.Node) -> list[Arg | None]:
         """What the rules of ``node`` take."""
         return [None if v is None else self[v] for v in node.inputs]
+
+
+@dataclass(frozen=True, eq=False)
+class Analyzed:
+    """A graph and its ranges."""
+
+    model: ir.Model
+    ranges: Ranges
+
+    @property
+    def input(self) -> ir.Value:
+        """The graph's input."""
+        (value,) = self.model.graph.inputs
+        return value
+
+
+def whole_tensors(graph: Analyzed) -> list[ir.Value]:
+    """Tensors that are computed from integers alone, and are integers themselves, in order.
+
+    The host's real numbers lie behind them.
+    """
+    found = set(graph.model.graph.inputs)
+    for node in graph.model.graph:
+        if found.issuperset(g.dynamic_inputs(node)):
+            found.update(v for v in node.outputs if graph.ranges.is_whole(v))
+    return [v for node in graph.model.graph for v in node.outputs if v in found]
 
 
 def analyze(model: ir.Model, inputs: Mapping[str, InputSpec] | None = None) -> Ranges:

@@ -12,7 +12,7 @@ from sira.analysis.ranges import Ranges
 from sira.datatypes import InputSpec, twos_complement_bits
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
-from sira.ops import Constant, rule_of
+from sira.ops import Mac, mac_of
 from sira.report_schema import Accumulator, InputRange, MacEntry, Numbers, TensorEntry
 
 
@@ -22,28 +22,21 @@ def mac_entries(model: ir.Model, ranges: Ranges, spec: InputSpec | None) -> list
     Registers are as wide as the widest channel's window; a layer without integers has no
     accumulator.
     """
-    quantized = [n for n in model.graph if rule_of(n).kind == "mac" and _is_integer(n, ranges)]
-    bounds = datatype_bounds(quantized, ranges, spec)
-    entries = []
-    for node in model.graph:
-        if rule_of(node).kind == "mac":
-            entries.append(_mac(node, ranges, bounds.get(g.label(node))))
-    return entries
+    nodes = [(n, mac) for n in model.graph if (mac := mac_of(n)) is not None]
+    bounds = datatype_bounds([n for n, _ in nodes if _is_integer(n, ranges)], ranges, spec)
+    return [_entry(n, mac, ranges, bounds.get(g.label(n))) for n, mac in nodes]
 
 
 def _is_integer(node: ir.Node, ranges: Ranges) -> bool:
     return ranges.scaled(node.outputs[0]) is not None
 
 
-def _mac(node: ir.Node, ranges: Ranges, bounds: DatatypeBounds | None) -> MacEntry:
-    x, w = node.inputs[:2]
-    assert x is not None and w is not None
-    x_range, out = ranges.scaled(x), ranges.scaled(node.outputs[0])
-    weights = ranges[w]
-    if bounds is None or x_range is None or out is None or not isinstance(weights, Constant):
+def _entry(node: ir.Node, mac: Mac, ranges: Ranges, bounds: DatatypeBounds | None) -> MacEntry:
+    x_range, out = ranges.scaled(mac.data), ranges.scaled(node.outputs[0])
+    if bounds is None or x_range is None or out is None:
         return MacEntry(g.label(node), node.op_type)
     shape = g.shape(node.outputs[0])
-    axis = len(shape) - 1 if node.op_type in ("MatMul", "Gemm") else 1
+    axis = len(shape) + mac.axis
     lo, hi = _channel_bounds(out, shape, axis)
     span = _span(x_range)
     window = _span(out).bit_length()

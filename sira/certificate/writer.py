@@ -21,6 +21,7 @@ from sira.certificate.model import Layer, declared, layers
 from sira.errors import SiraError
 from sira.numbers.int64 import plus, times, whole_numbers
 from sira.numbers.scaled import Ints, ScaledInt
+from sira.ops import mac_of
 
 
 def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str, Any]:
@@ -45,7 +46,9 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
                 found=getattr(ranges[node.outputs[0]], "reason", ""),
                 remedy="cut the model in front of it",
             )
-        n, axis = len(layer.weights), -1 if node.op_type == "MatMul" else 1
+        mac = mac_of(node)
+        assert mac is not None, "the checker's layers multiply and accumulate"
+        n, axis = len(layer.weights), mac.axis
         rank = len(g.shape(node.outputs[0]))
         claim["lo"], claim["hi"] = (
             np.broadcast_to(_worst(q, f, axis, rank), (n,)).tolist()

@@ -2,18 +2,17 @@
 
 The command writes ranges to report.json. Where the whole model can be written with integers, its
 stages and the certificate come too, and samples and thresholds tie them to the original
-(`sira.driver.check`).
+(`sira.verification.model`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
-import onnx_ir as ir
 from msgspec import UNSET, UnsetType
 
 from sira import graph as g
@@ -26,19 +25,17 @@ from sira.driver.options import Options
 from sira.errors import SiraError
 from sira.load import prepare
 from sira.model_file import read
+from sira.progress import Progress, Stopwatch
 from sira.report_schema import (
     SCHEMA_VERSION,
     AnalysisReport,
     AnalysisTotals,
-    AnalysisVerification,
-    CheckEntry,
-    RecordedOutputs,
+    ModelVerification,
     builtins,
 )
 
 if TYPE_CHECKING:
-    from sira.driver.check import Equality
-    from sira.driver.front import Front, Stopwatch
+    from sira.verification.model import Model
 
 _DEFAULT_SAMPLES = 2
 
@@ -78,7 +75,7 @@ class Outcome:
 
 
 def analyze_only(
-    proto: onnx.ModelProto, name: str, options: Options, progress: Callable[[str], None]
+    proto: onnx.ModelProto, name: str, options: Options, progress: Progress | None
 ) -> Outcome:
     """Analyze the model; write report.json with ``layers`` and ``tensors``, and the stages.
 
@@ -86,80 +83,61 @@ def analyze_only(
     ``verify_data`` matter.
     """
     # The transforms and the check execute models, which `analyze` does not need.
-    from sira.driver.front import Stopwatch, load_and_analyze, to_integers, write_stages
+    from sira.driver.stage_files import write_stages
+    from sira.verification.model import Model
+    from transforms.stages import load_and_analyze, to_integers
 
     watch = Stopwatch(progress)
     inputs = options.specs
     with build_folder(options.output) as work:
-        loaded, ranges = load_and_analyze(proto, inputs, name, watch)
+        loaded = load_and_analyze(proto, inputs, name, watch)
         totals: AnalysisTotals | UnsetType = UNSET
-        front = None
-        stages = f"stages and certificate: {options.output}"
+        model = Model(proto, loaded)
+        where = f"stages and certificate: {options.output}"
         try:
-            front = to_integers(proto, inputs, loaded, ranges, watch)
+            stages = to_integers(proto, inputs, loaded, watch)
             with watch.stage("certificate"):
-                write_stages(front, work)
-            totals = AnalysisTotals(front.constant_channels)
+                write_stages(stages, work)
+            totals = AnalysisTotals(stages.constant_channels)
+            model = Model(proto, loaded, stages.canonical, stages.integer)
         except SiraError as error:
-            front, stages = None, f"no integer stages: {error}"
-        verification, unchecked = _verification(options, proto, loaded, ranges, front, watch)
+            where = f"no integer stages: {error}"
+        verification, unchecked = _verification(options, model, watch)
         report = AnalysisReport(
             schema_version=SCHEMA_VERSION,
             model=name,
-            layers=mac_entries(loaded, ranges, inputs.get(g.name(loaded.graph.inputs[0]))),
-            tensors=tensor_entries(loaded, ranges),
+            layers=mac_entries(loaded.model, loaded.ranges, inputs.get(g.name(loaded.input))),
+            tensors=tensor_entries(loaded.model, loaded.ranges),
             totals=totals,
             verification=verification,
             not_verified=unchecked,
             seconds=watch.seconds,
         )
         write_json(work / "report.json", builtins(report))
-    return Outcome(options.output, report, stages)
+    return Outcome(options.output, report, where)
 
 
 def _verification(
-    options: Options,
-    proto: onnx.ModelProto,
-    loaded: ir.Model,
-    ranges: Ranges,
-    front: Front | None,
-    watch: Stopwatch,
-) -> tuple[AnalysisVerification | None, str | None]:
+    options: Options, model: Model, watch: Stopwatch
+) -> tuple[ModelVerification | None, str | None]:
     """The check that was asked for, or why there is none.
 
     A model that cannot be executed is an error only where the user asked for the check.
     """
-    from sira.driver.check import check_equality, elements
     from sira.verification import samples
+    from sira.verification.model import check_model, elements, entry
 
-    count, data = options.verify, options.verify_data
+    count, data, loaded = options.verify, options.verify_data, model.loaded
     if count == 0:
         return None, "--verify 0"
     try:
         if data is not None:
-            chosen = samples.read(data, g.shape(loaded.graph.inputs[0]), count)
+            chosen = samples.read(data, g.shape(loaded.input), count)
         else:
-            few = 1 if elements(loaded) > _LARGE else _DEFAULT_SAMPLES
-            chosen = samples.draw(loaded, ranges, count or few)
-        return _entry(check_equality(proto, loaded, ranges, front, chosen, watch)), None
+            few = 1 if elements(loaded.model) > _LARGE else _DEFAULT_SAMPLES
+            chosen = samples.draw(loaded.model, loaded.ranges, count or few)
+        return entry(check_model(model, chosen, watch)), None
     except SiraError as error:
         if count is not None or data is not None:
             raise
         return None, str(error)
-
-
-def _entry(equality: Equality) -> AnalysisVerification:
-    """The outcome of the check, for the report."""
-    recorded = equality.recorded
-    return AnalysisVerification(
-        tool="onnx.reference",
-        samples=equality.samples,
-        mismatches=equality.mismatches,
-        oracle_mismatches=equality.oracle_mismatches,
-        float64_ties=equality.float64_ties,
-        thresholds_checked=equality.thresholds_checked,
-        recorded_outputs=None
-        if recorded is None
-        else RecordedOutputs(recorded.equal, recorded.compared, recorded.different),
-        checks=[CheckEntry(c.name, c.compared, c.mismatches, c.detail) for c in equality.checks],
-    )

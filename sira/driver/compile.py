@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from hls.device import estimated_device
 from hls.emit.vivado import check_tcl
 from hls.emit.vivado import scripts as vivado_scripts
 from hls.fifos.sizing import size_fifos
@@ -26,15 +27,19 @@ from hls.report import data as reports
 from hls.report.markdown import markdown
 from hls.verify.hardware import Verification, verify
 from sira import graph as g
+from sira.analysis.ranges import Analyzed
 from sira.analysis.summary import tensor_entries
 from sira.driver.build_folder import SAMPLES, build_folder, write_json
-from sira.driver.front import Front, Progress, Stopwatch, transform, write_stages
-from sira.driver.hardware import build_dataflow, emit, recorded, subject
+from sira.driver.hardware import build_dataflow, emit, recorded
 from sira.driver.options import Options
+from sira.driver.stage_files import write_stages
 from sira.model_file import read
+from sira.progress import Progress, Stopwatch
 from sira.report_schema import SCHEMA_VERSION, Report, VivadoEntry, builtins
 from sira.verification import samples
+from sira.verification.model import Model
 from sira.version import version
+from transforms.stages import transform
 
 _DEFAULT_SAMPLES = 8
 _DEFAULT_ELEMENTS = 2**17
@@ -84,30 +89,30 @@ def compile(
 def _compile(
     proto: onnx.ModelProto, name: str, options: Options, work: Path, watch: Stopwatch
 ) -> Result:
-    front = transform(proto, options.specs, name, watch)
+    stages = transform(proto, options.specs, name, watch)
     with watch.stage("lower and fold"):
-        lowered = build_dataflow(front, options)
+        lowered = build_dataflow(stages, options)
     with watch.stage("size FIFOs"):
         sizing = size_fifos(lowered.dataflow)
         lowered = replace(lowered, dataflow=sizing.dataflow)
-    chosen = _samples(front, options)
+    chosen = _samples(stages.loaded, options)
     with watch.stage("emit"):
-        write_stages(front, work)
+        write_stages(stages, work)
         emit(lowered.dataflow, options, work)
-        host = reports.metadata(lowered, front.canonical, front.canonical_ranges)
+        host = reports.metadata(lowered, stages.canonical)
         write_json(work / "metadata.json", builtins(host))
         if chosen is not None:
             np.savez_compressed(work / SAMPLES, **chosen)  # type: ignore[arg-type]
     verification = None
     if chosen is not None:
-        with watch.stage("verify"):
-            verification = verify(
-                subject(front, lowered),
-                chosen,
-                rtl=work / "rtl" if options.backend != "hls" else None,
-                hls=work / "hls" if options.backend != "verilog" else None,
-                progress=lambda what: watch.tell(f"verify: {what}"),
-            )
+        verification = verify(
+            Model(proto, stages.loaded, stages.canonical, stages.integer),
+            lowered,
+            chosen,
+            rtl=work / "rtl" if options.backend != "hls" else None,
+            hls=work / "hls" if options.backend != "verilog" else None,
+            watch=watch,
+        )
     synthesis = None
     if options.synth == "yosys":
         with watch.stage("synthesis"):
@@ -117,19 +122,19 @@ def _compile(
             script: check_tcl(work / "vivado" / script)
             for script in vivado_scripts(options.backend)
         }
-    layers = reports.layer_reports(
-        lowered, front.integer_ranges, front.bounds, synthesis.layers if synthesis else {}
-    )
+    device = estimated_device(options.part)
+    counted = synthesis.layers if synthesis else {}
+    layers = reports.layer_reports(lowered, stages.integer.ranges, stages.bounds, counted, device)
     report = Report(
         schema_version=SCHEMA_VERSION,
         model=name,
         layers=layers,
-        tensors=tensor_entries(front.loaded, front.loaded_ranges),
-        totals=reports.totals(sizing, layers, synthesis, front.constant_channels),
+        tensors=tensor_entries(stages.loaded.model, stages.loaded.ranges),
+        totals=reports.totals(sizing, layers, synthesis, stages.constant_channels, device),
         fifos=reports.fifo_reports(sizing),
         verification=None if verification is None else reports.verification_report(verification),
         vivado=VivadoEntry(run_with_vendor_tools=False, scripts=reports.tcl_report(checked)),
-        seconds=watch.seconds | _verify_seconds(verification),
+        seconds=watch.seconds,
         versions=_versions(),
         options=recorded(options, lowered.dataflow),
     )
@@ -138,21 +143,15 @@ def _compile(
     return Result(options.output, report, verification, lowered)
 
 
-def _verify_seconds(verification: Verification | None) -> dict[str, float]:
-    seconds = {} if verification is None else verification.seconds
-    return {f"verify: {name}": spent for name, spent in seconds.items()}
-
-
-def _samples(front: Front, options: Options) -> samples.Samples | None:
+def _samples(loaded: Analyzed, options: Options) -> samples.Samples | None:
     """What to verify with; None where verification is switched off."""
     if options.verify == 0:
         return None
+    shape = g.shape(loaded.input)
     if options.verify_data is not None:
-        shape = g.shape(front.loaded.graph.inputs[0])
         return samples.read(options.verify_data, shape, options.verify)
-    few = _DEFAULT_ELEMENTS // prod(g.shape(front.loaded.graph.inputs[0]))
-    default = min(_DEFAULT_SAMPLES, max(few, 1))
-    return samples.draw(front.loaded, front.loaded_ranges, options.verify or default)
+    default = min(_DEFAULT_SAMPLES, max(_DEFAULT_ELEMENTS // prod(shape), 1))
+    return samples.draw(loaded.model, loaded.ranges, options.verify or default)
 
 
 def _versions() -> dict[str, str]:

@@ -8,39 +8,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from hls.dataflow import Dataflow
 from hls.emit.cpp import emit_hls
 from hls.emit.rtl import emit_rtl
 from hls.emit.vivado import emit_vivado
-from hls.fold import dimensions, fold
+from hls.fold import fold
 from hls.lower.lower import Lowered, lower
-from hls.verify.hardware import Subject
 from sira import graph as g
-from sira.driver.front import Front
 from sira.driver.options import Options
 from sira.errors import SiraError
 from sira.report_schema import Backend, RecordedInput, RecordedOptions
+from transforms.stages import Stages
 
 
-def build_dataflow(front: Front, options: Options) -> Lowered:
+def build_dataflow(stages: Stages, options: Options) -> Lowered:
     """The folded hardware of an integer graph."""
-    too_narrow: list[str] = []
-
-    def accumulator_bits(node: ir.Node, window: int) -> int:
-        match options.acc_bits:
-            case "auto":
-                return window
-            case "datatype":
-                return front.bounds[g.label(node)].bits_datatype
-            case bits:
-                if window > bits:
-                    too_narrow.append(f"{g.label(node)} needs {window}")
-                return bits
-
-    lowered = lower(front.integer, front.integer_ranges, "accelerator", accumulator_bits)
-    if too_narrow:
+    bits = _accumulator_bits(stages, options)
+    lowered = lower(stages.integer.model, stages.integer.ranges, "accelerator", bits)
+    needed = lowered.windows.items()
+    if too_narrow := [f"{name} needs {w}" for name, w in needed if w > bits.get(name, w)]:
         raise SiraError(
             "accumulators would overflow",
             where=f"--acc-bits {options.acc_bits}",
@@ -52,17 +38,15 @@ def build_dataflow(front: Front, options: Options) -> Lowered:
     return replace(lowered, dataflow=dataflow)
 
 
-def subject(front: Front, lowered: Lowered) -> Subject:
-    """What verification needs to know."""
-    return Subject(
-        front.proto,
-        front.loaded,
-        front.loaded_ranges,
-        front.canonical,
-        front.canonical_ranges,
-        front.integer,
-        lowered,
-    )
+def _accumulator_bits(stages: Stages, options: Options) -> dict[str, int]:
+    """The widths of accumulators that the options ask for, by layer; none for the least ones."""
+    match options.acc_bits:
+        case "auto":
+            return {}
+        case "datatype":
+            return {name: bounds.bits_datatype for name, bounds in stages.bounds.items()}
+        case bits:
+            return {g.label(node): bits for node in stages.integer.model.graph}
 
 
 def emit(dataflow: Dataflow, options: Options, directory: Path) -> None:
@@ -92,9 +76,9 @@ def recorded(options: Options, dataflow: Dataflow) -> RecordedOptions:
             for name, spec in options.specs.items()
         },
         folding={
-            layer.name: {name: getattr(layer, name) for name in dimensions(layer)}
+            layer.name: {name: getattr(layer, name) for name in layer.dimensions}
             for layer in dataflow.layers
-            if dimensions(layer)
+            if layer.dimensions
         },
         target_cycles=options.target_cycles,
         verify=options.verify,

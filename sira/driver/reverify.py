@@ -16,14 +16,16 @@ from hls.verify.hardware import Verification, verify
 from sira import graph as g
 from sira.datatypes import InputSpec, parse_datatype
 from sira.driver.build_folder import SAMPLES
-from sira.driver.front import Progress, transform
-from sira.driver.hardware import build_dataflow, emit_design, subject
+from sira.driver.hardware import build_dataflow, emit_design
 from sira.driver.options import Options
 from sira.errors import SiraError
 from sira.model_file import read
+from sira.progress import Progress, Stopwatch
 from sira.report_schema import Backend, Fifo, RecordedInput, Report
 from sira.verification.check import Check
+from sira.verification.model import Model
 from sira.verification.samples import read as read_samples
+from transforms.stages import transform
 
 
 def reverify(
@@ -37,17 +39,18 @@ def reverify(
     """
     options = _options(report)
     loaded = read(directory / "stages" / "01_loaded.onnx")
-    front = transform(loaded, options.specs, report.model)
-    lowered = build_dataflow(front, options)
+    stages = transform(loaded, options.specs, report.model)
+    lowered = build_dataflow(stages, options)
     lowered = replace(lowered, dataflow=_with_depths(lowered.dataflow, report.fifos))
-    shape = g.shape(front.loaded.graph.inputs[0])
+    shape = g.shape(stages.loaded.input)
     try:
         result = verify(
-            subject(front, lowered),
+            Model(stages.proto, stages.loaded, stages.canonical, stages.integer),
+            lowered,
             read_samples(directory / SAMPLES, shape, None),
             rtl=directory / "rtl" if options.backend != "hls" else None,
             hls=directory / "hls" if options.backend != "verilog" else None,
-            progress=progress or (lambda what: None),
+            watch=Stopwatch(progress),
             seed=seed,
         )
     except RuntimeError as error:  # Verilator or g++ refuses the files
@@ -59,7 +62,8 @@ def reverify(
             remedy="compile the model again",
         ) from error
     constants = check_constants(directory, lowered.dataflow, options.backend)
-    return replace(result, checks=(*constants, *result.checks))
+    hardware = replace(result.hardware, checks=(*constants, *result.hardware.checks))
+    return replace(result, hardware=hardware)
 
 
 def _options(report: Report) -> Options:

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from sira.report_schema import (
     AnalysisReport,
-    AnalysisVerification,
     CheckEntry,
     MacEntry,
+    ModelVerification,
     Numbers,
     Report,
     TensorEntry,
@@ -165,7 +165,7 @@ def _differences(checks: Sequence[CheckEntry]) -> list[str]:
     ]
 
 
-def _verdict(v: AnalysisVerification | None, not_verified: str | None) -> list[str]:
+def _verdict(v: ModelVerification | None, not_verified: str | None) -> list[str]:
     """The outcome of the check of an analysis, as lines with the console's markup."""
     if v is None:
         return [f"[yellow]not verified[/] ({escape(not_verified or '')})"]

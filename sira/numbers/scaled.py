@@ -46,6 +46,14 @@ class ScaledInt:
         return ScaledInt.of(lo, hi, Exact.of(1), Exact.of(0))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the real numbers are integers themselves: scale and bias are."""
+        return all(
+            isinstance(x, Exact) and all(v.denominator == 1 for v in x.values.ravel())
+            for x in (self.scale, self.bias)
+        )
+
+    @property
     def is_point(self) -> bool:
         return self.lo is self.hi or bool((self.lo == self.hi).all())
 
@@ -128,6 +136,13 @@ def divide(a: Real, b: Real) -> Real:
     if isinstance(a, Exact) and isinstance(b, Exact):
         return a / b
     return enclose(a) / enclose(b)
+
+
+def same(a: Real, b: Real) -> bool:
+    """Whether two enclosures stem from one number: only if they are the same arrays."""
+    if isinstance(a, Exact) or isinstance(b, Exact):
+        return isinstance(a, Exact) and isinstance(b, Exact) and bool((a.values == b.values).all())
+    return a.lo is b.lo and a.hi is b.hi
 
 
 def signs(x: Real) -> Ints | None:

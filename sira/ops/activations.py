@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from sira.ops.base import (
     rising,
     with_parameters,
 )
+
+_FLAT, _UP = Interval.point(0.0), Interval.point(1.0)
 
 
 def _zero(x: ScaledInt) -> ScaledInt:
@@ -161,9 +164,89 @@ def _bent_slope(args: Args, negative: Exact) -> Ints | None:
     return np.asarray(1) if (negative.signs() >= 0).all() else None
 
 
-register("Relu", rule=OpRule("elementwise", _relu, first_shape, _relu_slope))
-register("LeakyRelu", rule=OpRule("elementwise", _leaky_relu, first_shape, _leaky_slope))
-register("PRelu", rule=OpRule("elementwise", _prelu, with_parameters(1), _prelu_slope))
-register("Clip", rule=OpRule("elementwise", _clip, with_parameters(1, 2), rising))
-register("Sigmoid", rule=OpRule("elementwise", _sigmoid, first_shape, rising))
-register("Tanh", rule=OpRule("elementwise", _tanh, first_shape, rising))
+def _bend(x: Interval, negative: Interval) -> Interval:
+    """The slope of a function that is x where x is positive, with ``negative`` below zero."""
+    hull = negative.hull(_UP)
+    return negative.where(x.hi < 0, _UP.where(x.lo > 0, hull))
+
+
+def _relu_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [_bend(operands[0], _FLAT)]
+
+
+def _leaky_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    alpha = Interval.point(float(np.float32(g.attribute(node, "alpha", 0.01))))
+    return [_bend(operands[0], alpha)]
+
+
+def _prelu_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    x, slope = operands
+    return [_bend(x, slope), Interval.everything()]
+
+
+def _clip_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    x, *bounds = operands
+    low, high = g.attribute(node, "min"), g.attribute(node, "max")
+    if bounds or low is not None or high is not None:
+        inside = (y.lo == x.lo) & (y.hi == x.hi)
+        flat = y.lo == y.hi
+        slope = Interval(np.where(inside, 1.0, 0.0), np.where(flat & ~inside, 0.0, 1.0))
+    else:
+        slope = _UP
+    return [slope, *(Interval.everything() for _ in bounds)]
+
+
+def _logistic_slope(x: Interval) -> Interval:
+    """s(x) s(-x), which rises up to 0 and falls behind."""
+    far, near = np.maximum(np.abs(x.lo), np.abs(x.hi)), np.maximum(np.maximum(x.lo, -x.hi), 0.0)
+    least, most = (v.sigmoid() * (-v).sigmoid() for v in map(Interval.point, (far, near)))
+    return Interval(np.maximum(least.lo, 0.0), most.hi)
+
+
+def _sigmoid_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [_logistic_slope(operands[0])]
+
+
+def _tanh_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [Interval.point(4.0) * _logistic_slope(Interval.point(2.0) * operands[0])]
+
+
+register(
+    "Relu",
+    rule=OpRule(
+        "elementwise",
+        _relu,
+        first_shape,
+        _relu_slope,
+        partials=_relu_partials,
+        affine=True,
+        clips=True,
+    ),
+)
+register(
+    "LeakyRelu",
+    rule=OpRule(
+        "elementwise", _leaky_relu, first_shape, _leaky_slope, partials=_leaky_partials, affine=True
+    ),
+)
+register(
+    "PRelu",
+    rule=OpRule(
+        "elementwise",
+        _prelu,
+        with_parameters(1),
+        _prelu_slope,
+        partials=_prelu_partials,
+        affine=True,
+    ),
+)
+register(
+    "Clip",
+    rule=OpRule(
+        "elementwise", _clip, with_parameters(1, 2), rising, partials=_clip_partials, clips=True
+    ),
+)
+register(
+    "Sigmoid", rule=OpRule("elementwise", _sigmoid, first_shape, rising, partials=_sigmoid_partials)
+)
+register("Tanh", rule=OpRule("elementwise", _tanh, first_shape, rising, partials=_tanh_partials))

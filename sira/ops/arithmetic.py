@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import lcm
 
 import numpy as np
@@ -11,13 +12,17 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.numbers.exact import Exact, Objects
 from sira.numbers.int64 import INT64_MAX, Ints, largest, plus, times
+from sira.numbers.interval import Interval
 from sira.numbers.scaled import ONE, ZERO, ScaledInt, Value, from_zero, multiply
 from sira.ops.axes import MAX_MULTIPLE
 from sira.ops.base import (
     Arg,
     Args,
     Constant,
+    Evaluate,
     OpRule,
+    Partials,
+    Slope,
     affine,
     first_shape,
     lifted,
@@ -27,6 +32,8 @@ from sira.ops.base import (
     same_shape,
     sides,
 )
+
+_UP, _DOWN = Interval.point(1.0), Interval.point(-1.0)
 
 
 def _operands(node: ir.Node, args: Args) -> tuple[Arg, Arg]:
@@ -184,8 +191,36 @@ def _falling(node: ir.Node, args: Args) -> Ints | None:
     return np.asarray(-1)
 
 
-register("Add", rule=OpRule("elementwise", _add, same_shape, _slope_of_sum, operands=2))
-register("Sub", rule=OpRule("elementwise", _sub, same_shape, _slope_of_difference, operands=2))
-register("Mul", rule=OpRule("elementwise", _mul, same_shape, _slope_of_product, operands=2))
-register("Div", rule=OpRule("elementwise", _div, same_shape, _slope_of_quotient, operands=2))
-register("Neg", rule=OpRule("elementwise", _neg, first_shape, _falling))
+def _partials_of_sum(node: ir.Node, xs: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [_UP, _UP]
+
+
+def _partials_of_difference(node: ir.Node, xs: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [_UP, _DOWN]
+
+
+def _partials_of_product(node: ir.Node, xs: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [xs[1], xs[0]]
+
+
+def _partials_of_quotient(node: ir.Node, xs: Sequence[Interval], y: Interval) -> list[Interval]:
+    return [_UP / xs[1], -(y / xs[1])]
+
+
+def _two(evaluate: Evaluate, slope: Slope, partials: Partials) -> OpRule:
+    """The rule of an operator on two tensors."""
+    return OpRule(
+        "elementwise", evaluate, same_shape, slope, operands=2, partials=partials, affine=True
+    )
+
+
+register("Add", rule=_two(_add, _slope_of_sum, _partials_of_sum))
+register("Sub", rule=_two(_sub, _slope_of_difference, _partials_of_difference))
+register("Mul", rule=_two(_mul, _slope_of_product, _partials_of_product))
+register("Div", rule=_two(_div, _slope_of_quotient, _partials_of_quotient))
+register(
+    "Neg",
+    rule=OpRule(
+        "elementwise", _neg, first_shape, _falling, partials=lambda *_: [_DOWN], affine=True
+    ),
+)

@@ -20,6 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira.datatypes import IntegerType
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.int64 import INT64_MAX
@@ -91,7 +92,28 @@ Constants = list[NDArray[Any] | None]
 Evaluate = Callable[[ir.Node, Args], list[Arg]]
 ShapeRule = Callable[[ir.Node, list[Shape], Constants], list[Shape]]
 Slope = Callable[[ir.Node, Args], Ints | None]
+Partials = Callable[[ir.Node, Sequence[Interval], Interval], list[Interval]]
+"""(node, operands, output) -> the slope with respect to each operand."""
 Kind = Literal["elementwise", "quantizer", "layout", "mac", "other"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mac:
+    """A node that multiplies and accumulates, as rows (..., K) of data times weights (K, N).
+
+    ``data`` and ``weights`` are its operands; of two computed ones the second counts as weights.
+    ``summands`` is K. ``axis`` is that of the output's channels, counted from the end. The channels
+    fall into ``groups``, each of which reads its own share of the data's channels.
+    ``matrix`` lays an array of the weights' shape out as (K, N); a batch of matrices has the
+    columns of all of them.
+    """
+
+    data: ir.Value
+    weights: ir.Value
+    summands: int
+    axis: int
+    groups: int
+    matrix: Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -103,6 +125,15 @@ class OpRule:
     ``slope``: for the first two kinds the sign of the slope with respect to the dynamic input,
     per channel (1 rising, -1 falling, 0 constant), or None where the function is not monotone.
     ``operands``: how many inputs may be computed; those behind them must be constant.
+    ``partials``: the derivatives of an elementwise operator by its operands. Each encloses every
+    slope between two points of the operands' box, so that of a kink is the hull of its two sides.
+    Without them slopes are unknown, which costs `sira.analysis.composite` tightness, never
+    soundness.
+    ``affine``: the operator changes scale and bias alone where it keeps integers; a Relu and its
+    kin do so where their operand does not change its sign.
+    ``clips``: the operator may cut off integers of its operand and leave the others as they are.
+    ``mac``: a node of the kind "mac" as a product with a matrix; its other inputs are a bias.
+    ``datatype``: the datatype that a quantizer declares for its integers, if it does.
     """
 
     kind: Kind
@@ -110,6 +141,11 @@ class OpRule:
     shapes: ShapeRule
     slope: Slope | None = None
     operands: int = 1
+    partials: Partials | None = None
+    affine: bool = False
+    clips: bool = False
+    mac: Callable[[ir.Node], Mac] | None = None
+    datatype: Callable[[ir.Node], IntegerType | None] | None = None
 
 
 RULES: dict[str, OpRule] = {}
@@ -119,6 +155,7 @@ def register(*op_types: str, rule: OpRule) -> None:
     """Enter a rule into the table."""
     for op_type in op_types:
         assert op_type not in RULES, op_type
+        assert (rule.kind == "mac") == (rule.mac is not None), op_type
         RULES[op_type] = rule
 
 
@@ -135,6 +172,12 @@ def rule_of(node: ir.Node) -> OpRule:
             remedy="rewrite the model without it, or cut the model in front of it",
         )
     return rule
+
+
+def mac_of(node: ir.Node) -> Mac | None:
+    """The node as a product with a matrix, or None for an operator that is none."""
+    rule = rule_of(node)
+    return rule.mac(node) if rule.mac else None
 
 
 @contextmanager

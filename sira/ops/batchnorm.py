@@ -62,5 +62,11 @@ def _slope(node: ir.Node, args: Args) -> Ints | None:
 
 register(
     "BatchNormalization",
-    rule=OpRule("elementwise", _batch_normalization, with_channel_parameters(1, 2, 3, 4), _slope),
+    rule=OpRule(
+        "elementwise",
+        _batch_normalization,
+        with_channel_parameters(1, 2, 3, 4),
+        _slope,
+        affine=True,
+    ),
 )

@@ -32,6 +32,7 @@ from sira.ops.base import (
     Args,
     Constant,
     Constants,
+    Mac,
     OpRule,
     Shape,
     affine,
@@ -334,5 +335,27 @@ def _no_fit(node: ir.Node, expected: str, x: Shape, w: Shape) -> SiraError:
     )
 
 
-register("Conv", rule=OpRule("mac", _conv, _conv_shapes))
-register("ConvTranspose", rule=OpRule("mac", _conv, _transpose_shapes))
+def _conv_view(node: ir.Node) -> Mac:
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None
+    shape = g.shape(w)
+    return Mac(
+        x, w, prod(shape[1:]), 1 - len(shape), _groups(node), lambda a: a.reshape(len(a), -1).T
+    )
+
+
+def _transpose_view(node: ir.Node) -> Mac:
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None
+    shape, groups = g.shape(w), _groups(node)
+
+    def matrix(a: Array) -> Array:
+        rows = np.moveaxis(a.reshape(groups, -1, *shape[1:]), 2, 1)
+        return rows.reshape(groups * shape[1], -1).T
+
+    summands = shape[0] // groups * prod(shape[2:])
+    return Mac(x, w, summands, 1 - len(shape), groups, matrix)
+
+
+register("Conv", rule=OpRule("mac", _conv, _conv_shapes, mac=_conv_view))
+register("ConvTranspose", rule=OpRule("mac", _conv, _transpose_shapes, mac=_transpose_view))

@@ -8,7 +8,7 @@ the values that occur, and the reason says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -250,18 +250,63 @@ def _hard_sigmoid_slope(node: ir.Node, args: Args) -> Ints | None:
     return _parameter(node, "alpha", 0.2).signs()
 
 
-def _elementwise(*op_types: str, rule: Any, slope: Any) -> None:
-    register(*op_types, rule=OpRule("elementwise", rule, first_shape, slope))
+_ZERO, _ONE, _TWO = (Interval.point(v) for v in (0.0, 1.0, 2.0))
 
 
-_elementwise("Exp", rule=unary(lambda node, x: x.exp()), slope=rising)
-_elementwise("Log", rule=unary(_log), slope=rising)
-_elementwise("Sqrt", rule=unary(_sqrt), slope=rising)
-_elementwise("Erf", rule=unary(lambda node, x: x.erf()), slope=rising)
-_elementwise("Softplus", rule=unary(lambda node, x: x.softplus()), slope=rising)
-_elementwise("Reciprocal", rule=unary(reciprocal), slope=_reciprocal_slope)
-_elementwise("Elu", rule=_elu, slope=_elu_slope)
-_elementwise("Selu", rule=_selu, slope=_selu_slope)
-_elementwise("Celu", rule=_celu, slope=rising)
-_elementwise("HardSigmoid", rule=_hard_sigmoid, slope=_hard_sigmoid_slope)
-register("Pow", rule=OpRule("elementwise", _pow, same_shape, _pow_slope))
+def _square(x: Interval) -> Interval:
+    return (x * x).maximum(_ZERO)
+
+
+def _erf_derivative(node: ir.Node, x: Interval, y: Interval) -> Interval:
+    factor = Interval(np.asarray(1.1283791670955123), np.asarray(1.1283791670955128))
+    return factor * (-_square(x)).exp()
+
+
+def _hard_sigmoid_derivative(node: ir.Node, x: Interval, y: Interval) -> Interval:
+    alpha = _parameter(node, "alpha", 0.2).interval
+    inside, flat = (y.lo > 0) & (y.hi < 1), y.lo == y.hi
+    return alpha.where(inside, _ZERO.where(flat, _ZERO.hull(alpha)))
+
+
+def _pow_partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+    x, exponent = operands
+    unknown = Interval.everything()
+    if exponent.lo.size != 1 or exponent.lo.item() not in (1.0, 2.0, 3.0):
+        return [unknown, unknown]
+    n = exponent.lo.item()
+    slope = {1.0: _ONE, 2.0: _TWO * x, 3.0: Interval.point(3.0) * _square(x)}[n]
+    return [slope, unknown]
+
+
+Derivative = Callable[[ir.Node, Interval, Interval], Interval]
+"""(node, operand, output) -> the slope of a function of one tensor."""
+
+
+def _elementwise(op_type: str, rule: Any, slope: Any, derivative: Derivative | None = None) -> None:
+    def partials(node: ir.Node, operands: Sequence[Interval], y: Interval) -> list[Interval]:
+        assert derivative is not None
+        return [derivative(node, operands[0], y)]
+
+    register(
+        op_type,
+        rule=OpRule(
+            "elementwise", rule, first_shape, slope, partials=partials if derivative else None
+        ),
+    )
+
+
+_elementwise("Exp", unary(lambda node, x: x.exp()), rising, lambda node, x, y: y)
+_elementwise("Log", unary(_log), rising, lambda node, x, y: (_ONE / x).maximum(_ZERO))
+_elementwise("Sqrt", unary(_sqrt), rising, lambda node, x, y: (_ONE / (_TWO * y)).maximum(_ZERO))
+_elementwise("Erf", unary(lambda node, x: x.erf()), rising, _erf_derivative)
+_elementwise(
+    "Softplus", unary(lambda node, x: x.softplus()), rising, lambda node, x, y: x.sigmoid()
+)
+_elementwise(
+    "Reciprocal", unary(reciprocal), _reciprocal_slope, lambda node, x, y: -(_ONE / _square(x))
+)
+_elementwise("Elu", _elu, _elu_slope)
+_elementwise("Selu", _selu, _selu_slope)
+_elementwise("Celu", _celu, rising)
+_elementwise("HardSigmoid", _hard_sigmoid, _hard_sigmoid_slope, _hard_sigmoid_derivative)
+register("Pow", rule=OpRule("elementwise", _pow, same_shape, _pow_slope, partials=_pow_partials))

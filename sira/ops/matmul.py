@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.errors import SiraError
@@ -18,6 +19,7 @@ from sira.ops.base import (
     Args,
     Constant,
     Constants,
+    Mac,
     OpRule,
     Shape,
     affine,
@@ -236,5 +238,32 @@ def _shape_of_product(node: ir.Node, a: Shape, b: Shape) -> Shape:
     return (*batch, *left[-2:-1] * (len(a) > 1), *right[-1:] * (len(b) > 1))
 
 
-register("MatMul", rule=OpRule("mac", _matmul, _matmul_shapes, operands=2))
-register("Gemm", rule=OpRule("mac", _gemm, _gemm_shapes, operands=3))
+def _matmul_view(node: ir.Node) -> Mac:
+    a, b = node.inputs
+    assert a is not None and b is not None
+    k = g.shape(a)[-1]
+    if not g.is_constant(a):
+        return Mac(a, b, k, -1, 1, _columns)
+    axis = -1 if 1 in (len(g.shape(a)), len(g.shape(b))) else -2
+    return Mac(b, a, k, axis, 1, lambda w: _columns(w.swapaxes(-1, -2) if w.ndim > 1 else w))
+
+
+def _columns(weights: NDArray[Any]) -> NDArray[Any]:
+    """Weights (..., K, N) or (K,) as (K, N): a batch has the columns of all of its matrices."""
+    weights = weights[:, None] if weights.ndim == 1 else np.moveaxis(weights, -2, 0)
+    return weights.reshape(len(weights), -1)
+
+
+def _gemm_view(node: ir.Node) -> Mac:
+    a, b = node.inputs[:2]
+    assert a is not None and b is not None
+    k = _gemm_operands(node, [g.shape(a), g.shape(b)])[0][1]
+    if g.is_constant(a):
+        rows_first = not g.attribute(node, "transA", 0)
+        return Mac(b, a, k, -2, 1, lambda w: w.T if rows_first else w)
+    columns_first = bool(g.attribute(node, "transB", 0))
+    return Mac(a, b, k, -1, 1, lambda w: w.T if columns_first else w)
+
+
+register("MatMul", rule=OpRule("mac", _matmul, _matmul_shapes, operands=2, mac=_matmul_view))
+register("Gemm", rule=OpRule("mac", _gemm, _gemm_shapes, operands=3, mac=_gemm_view))

@@ -31,10 +31,10 @@ from sira.ops.axes import (
     take,
 )
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
-from sira.ops.pool_windows import Windows, plain_windows, windows_of
 from sira.ops.reduce import picked, summed
+from sira.ops.windows import Attributes, Axis, integer, pooling_window, slid
 
-Pooled = dict[int, Windows]
+Pooled = dict[int, Axis]
 """The windows along each pooled axis, counted from the end."""
 
 
@@ -46,7 +46,7 @@ def _spatial(node: ir.Node) -> list[int]:
 def _pooled(node: ir.Node) -> Pooled:
     axes = _spatial(node)
     shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
-    return dict(zip(axes, windows_of(node, shape[2:]), strict=True))
+    return dict(zip(axes, pooling_window(node, shape[2:]).axes, strict=True))
 
 
 def _along(v: Array, axis: int) -> Array:
@@ -60,7 +60,7 @@ def _product(vectors: dict[int, Ints]) -> Ints:
     return reduce(np.multiply, laid)
 
 
-def _gather(a: Array, w: Windows, k: int, axis: int, rank: int, zero: Any) -> Array:
+def _gather(a: Array, w: Axis, k: int, axis: int, rank: int, zero: Any) -> Array:
     """Element ``k`` of every window along ``axis``, zero where it is not on the tensor."""
     taken = take(a, w.positions[:, k], axis, rank)
     inside = w.inside[:, k]
@@ -199,8 +199,8 @@ def _pool_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> li
             expected="shape (batch, channels, ...)",
             found=str(shapes[0]),
         )
-    counts = [w.count for w in windows_of(node, shapes[0][2:])]
-    return [(*shapes[0][:2], *counts)] * len(node.outputs)
+    outputs = pooling_window(node, shapes[0][2:]).outputs
+    return [(*shapes[0][:2], *outputs)] * len(node.outputs)
 
 
 def _global_average(node: ir.Node, args: Args) -> list[Arg]:
@@ -226,9 +226,11 @@ def _quant_pooled(node: ir.Node, shape: Shape) -> Pooled:
             expected="4 axes, NCHW or NHWC",
             found=f"{shape}, {layout}",
         )
-    kernel, stride = (int(g.attribute(node, name, 1)) for name in ("kernel", "stride"))
+    kernel, stride = (integer(node, name, 1, 1) for name in ("kernel", "stride"))
     axes = (-2, -1) if layout == "NCHW" else (-3, -2)
-    return {axis: plain_windows(shape[axis], kernel, stride) for axis in axes}
+    given = Attributes((kernel,) * 2, (stride,) * 2, (1, 1), ((0, 0), (0, 0)), "VALID")
+    window = slid(node, tuple(shape[axis] for axis in axes), given)
+    return dict(zip(axes, window.axes, strict=True))
 
 
 def _quant_average(node: ir.Node, args: Args) -> list[Arg]:
@@ -248,8 +250,8 @@ def _quant_average(node: ir.Node, args: Args) -> list[Arg]:
         )
     (scale, bias), where = integers, g.describe(node)
     elements = int(g.attribute(node, "kernel", 1)) ** 2
-    accumulator = ((2 ** int(g.attribute(node, "ibits", 1)) - 1) * elements).bit_length()
-    shift = accumulator - int(g.attribute(node, "obits", 1))
+    accumulator = ((2 ** integer(node, "ibits", 1, 1) - 1) * elements).bit_length()
+    shift = accumulator - integer(node, "obits", 1, 1)
     if shift <= 0:
         return [y]
 
@@ -263,7 +265,7 @@ def _quant_average(node: ir.Node, args: Args) -> list[Arg]:
 def _quant_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Shape]:
     shape = list(shapes[0])
     for axis, windows in _quant_pooled(node, shapes[0]).items():
-        shape[axis] = windows.count
+        shape[axis] = windows.outputs
     return [tuple(shape)]
 
 

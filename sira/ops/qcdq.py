@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
+from sira.datatypes import IntegerType
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.rounding import round_floats
@@ -111,5 +112,17 @@ def _sign_of_scale(node: ir.Node, args: Args) -> Ints:
     return _parameter(node, args[1], 1).signs()
 
 
-register("QuantizeLinear", rule=OpRule("quantizer", _quantize, _shapes, rising))
-register("DequantizeLinear", rule=OpRule("elementwise", _dequantize, _shapes, _sign_of_scale))
+register(
+    "QuantizeLinear",
+    rule=OpRule(
+        "quantizer",
+        _quantize,
+        _shapes,
+        rising,
+        datatype=lambda node: IntegerType("", *storage_range(node)),
+    ),
+)
+register(
+    "DequantizeLinear",
+    rule=OpRule("elementwise", _dequantize, _shapes, _sign_of_scale, affine=True),
+)

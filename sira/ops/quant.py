@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sira import graph as g
+from sira.datatypes import IntegerType, parse_datatype
 from sira.errors import SiraError
 from sira.numbers.exact import Enclosure, Exact
 from sira.numbers.int64 import from_objects, plus, whole_numbers
@@ -190,7 +191,7 @@ def _multithreshold(node: ir.Node, args: Args) -> list[Arg]:
     """Count the thresholds that x reaches; ``out_scale * count + out_bias``."""
     x = numbers(args[0]) if args[0] is not None else Interval.everything()
     rank = len(g.shape(node.outputs[0]))
-    axis = channel_axis(node)
+    axis = threshold_axis(node)
     steps = real(args[1])  # (C or 1, n)
     sizes = (1, g.shape(node.outputs[0])[axis])
     if len(steps.shape) != 2 or steps.shape[0] not in sizes:
@@ -236,13 +237,51 @@ def _count_exact(x: Exact, steps: Exact) -> Ints:
     return np.asarray(counts.sum(axis=-1), np.int64)
 
 
-def channel_axis(node: ir.Node) -> int:
-    """The axis that a MultiThreshold's rows belong to, by its data_layout (default: axis 1)."""
+_LAYOUTS = {2: "NC", 3: "NWC", 4: "NCHW"}
+"""What MultiThreshold assumes of a tensor of so many axes without a data_layout."""
+
+
+def threshold_axis(node: ir.Node) -> int:
+    """The axis of the channels that a MultiThreshold's rows belong to, by its data_layout."""
     rank = len(g.shape(node.outputs[0]))
-    layout = g.attribute(node, "data_layout", "") or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
+    layout = g.attribute(node, "data_layout", "") or _LAYOUTS.get(rank, "")
     return layout.index("C") if "C" in layout else 1
 
 
-register("Quant", "IntQuant", rule=OpRule("quantizer", _quant, with_parameters(1, 2), rising))
-register("BipolarQuant", rule=OpRule("quantizer", _bipolar_quant, with_parameters(1), rising))
-register("MultiThreshold", rule=OpRule("quantizer", _multithreshold, first_shape, rising))
+def threshold_layout(rank: int, axis: int) -> str | None:
+    """The data_layout of a tensor with channels along ``axis``; None where no attribute says it."""
+    found = {(3, 1): "NCW", (3, 2): "NWC", (4, 1): "NCHW", (4, 3): "NHWC"}.get((rank, axis))
+    return None if found == "NCHW" else found
+
+
+def _datatype(node: ir.Node) -> IntegerType:
+    bits, signed = bit_width(node), g.attribute(node, "signed", 1)
+    if signed and bits == 1:
+        return parse_datatype("BIPOLAR", "")
+    return parse_datatype(f"{'' if signed else 'U'}INT{bits}", "")
+
+
+def _output_datatype(node: ir.Node) -> IntegerType | None:
+    text = g.attribute(node, "out_dtype", "")
+    return parse_datatype(text, g.describe(node)) if text else None
+
+
+register(
+    "Quant",
+    "IntQuant",
+    rule=OpRule("quantizer", _quant, with_parameters(1, 2), rising, datatype=_datatype),
+)
+register(
+    "BipolarQuant",
+    rule=OpRule(
+        "quantizer",
+        _bipolar_quant,
+        with_parameters(1),
+        rising,
+        datatype=lambda node: parse_datatype("BIPOLAR", ""),
+    ),
+)
+register(
+    "MultiThreshold",
+    rule=OpRule("quantizer", _multithreshold, first_shape, rising, datatype=_output_datatype),
+)

@@ -7,6 +7,7 @@ does not vary along an axis needs no picking along it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from math import prod
 
@@ -30,6 +31,7 @@ from sira.ops.base import (
     register,
 )
 from sira.ops.pad import padded
+from sira.ops.windows import Names, integers, read, slid
 
 Picks = dict[int, Ints]
 """Which elements to take along each axis, counted from the end."""
@@ -282,31 +284,20 @@ def _depth_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> l
 
 def _windows(node: ir.Node, shape: Shape) -> tuple[list[tuple[int, int]], Picks]:
     """Pads of Im2Col's four axes, and the padded places of each window: (windows, kernel)."""
-    names = ("kernel_size", "stride", "dilations", "pad_amount")
-    defaults = (None, None, (1, 1), (0, 0, 0, 0))
-    kernel, stride, dilations, pads = (
-        [int(v) for v in g.attribute(node, name, default) or ()]
-        for name, default in zip(names, defaults, strict=True)
-    )
-    if len(shape) != 4 or (len(kernel), len(stride), len(dilations), len(pads)) != (2, 2, 2, 4):
+    if len(shape) != 4:
         raise SiraError(
             "Im2Col works on images",
             where=g.describe(node),
-            expected="shape (1, H, W, C), 2 kernel sizes, strides, dilations and 4 pads",
-            found=f"{shape}, {kernel}, {stride}, {dilations}, {pads}",
+            expected="shape (1, H, W, C)",
+            found=str(shape),
         )
+    integers(node, "stride", 2, 1)  # which has no default here
+    given = read(node, 2, names=Names("kernel_size", "stride", "dilations", "pad_amount"))
     places: Picks = {}
-    for i, axis in enumerate((-3, -2)):
-        room = shape[axis] + pads[i] + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1
-        if room < 0:
-            raise SiraError(
-                "the kernel is larger than the padded image",
-                where=g.describe(node),
-                found=f"kernel {kernel}, dilations {dilations}, image {shape}, pads {pads}",
-            )
-        starts = np.arange(room // stride[i] + 1) * stride[i]
-        places[axis] = starts[:, None] + np.arange(kernel[i]) * dilations[i]
-    return [(0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)], places
+    for axis, along in zip((-3, -2), slid(node, shape[1:3], given).axes, strict=True):
+        around = along.size + along.before + along.after
+        places[axis] = replace(along, size=around, before=0, after=0).index
+    return [(0, 0), *given.pads, (0, 0)], places
 
 
 def _im2col(node: ir.Node, args: Args) -> list[Arg]:

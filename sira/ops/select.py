@@ -174,5 +174,12 @@ _RULES: dict[str, tuple[Evaluate, Callable[[ir.Node, Args], Ints | None]]] = {
 for _op_type, (_evaluate, _slope) in _RULES.items():
     register(
         _op_type,
-        rule=OpRule("elementwise", _evaluate, same_shape, _slope, operands=ANY_NUMBER),
+        rule=OpRule(
+            "elementwise",
+            _evaluate,
+            same_shape,
+            _slope,
+            operands=ANY_NUMBER,
+            clips=_op_type in ("Max", "Min"),
+        ),
     )

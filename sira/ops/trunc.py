@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
+from sira.datatypes import IntegerType, parse_datatype
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.rounding import parse_mode, round_floats
@@ -112,4 +113,15 @@ def nearest_power_of_two(ratio: Fraction) -> Fraction:
     return 2 * power if ratio * ratio > 2 * power * power else power
 
 
-register("Trunc", rule=OpRule("quantizer", _trunc, with_parameters(1, 2, 4), rising))
+def _datatype(node: ir.Node) -> IntegerType | None:
+    """Of version 2, which has a width of its own."""
+    if len(node.inputs) < 6 or (width := g.array(node.inputs[5])) is None:
+        return None
+    kind = "INT" if g.attribute(node, "signed", 1) else "UINT"
+    return parse_datatype(f"{kind}{int(width.item())}", "")
+
+
+register(
+    "Trunc",
+    rule=OpRule("quantizer", _trunc, with_parameters(1, 2, 4), rising, datatype=_datatype),
+)

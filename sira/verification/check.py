@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,21 @@ class Check:
     oracle: bool = False
     detail: str = ""
     ties: tuple[str, ...] = ()
+
+
+def mismatches(checks: Iterable[Check]) -> int:
+    """Integers of ours that differ from golden ones."""
+    return sum(c.mismatches for c in checks if not c.oracle)
+
+
+def oracle_mismatches(checks: Iterable[Check]) -> int:
+    """Golden integers that differ from an execution that is not ours."""
+    return sum(c.mismatches for c in checks if c.oracle)
+
+
+def passed(checks: Iterable[Check]) -> bool:
+    """No integer differs."""
+    return not any(c.mismatches for c in checks)
 
 
 def compare(name: str, found: Ints, wanted: Ints, oracle: bool = False, first: int = 0) -> Check:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from sira import graph as g
 from sira.analysis.ranges import Ranges
-from sira.analysis.tail import find_tail
 from sira.numbers.exact import Exact
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.verification import golden
@@ -123,16 +122,6 @@ def steps_between(
     full = (shape[axis] if shape else 1, len(places))
     lo, hi = (np.broadcast_to(q, full) for q in (arranged.lo, arranged.hi))
     return Steps(start, sink, axis, places, lo, hi, arranged, aimed)
-
-
-def integer_start(sink: ir.Value, ranges: Ranges) -> ir.Value:
-    """Where the tail in front of a quantizer's output starts: the first tensor with integers.
-
-    Where the host quantizes, that is the output of its quantizer.
-    """
-    tail = find_tail(sink)
-    chain = [tail.source, *(n.outputs[0] for n in tail.nodes)]
-    return next(v for v in chain if ranges.scaled(v) is not None)
 
 
 def points_around(steps: Ints, lo: Ints, hi: Ints) -> tuple[Ints, int]:

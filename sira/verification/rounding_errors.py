@@ -20,7 +20,7 @@ from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import ScaledInt
-from sira.ops import Arg, Constant, rule_of
+from sira.ops import Arg, Constant, mac_of, rule_of
 from sira.ops.base import per_channel
 
 FLOAT32 = 2.0**-24
@@ -157,29 +157,17 @@ def _dot_product(node: ir.Node, arguments: list[Arg | None], unit: float) -> Int
         _interval(rule.evaluate(node, [*absolute, *[None] * (bias is not None)])[0])
     )
     # Two roundings more for each operand that is not held exactly, one for the scale.
-    k = _summed(node)
+    mac = mac_of(node)
+    assert mac is not None
+    k = mac.summands
     gamma = (k + 6) * unit / (1 - (k + 6) * unit)
     slack = gamma * largest * (1 + 1e-6)
     if bias is not None:
-        extent = (-1,) + (1,) * (len(g.shape(node.outputs[0])) - 2)
         added = _magnitude(_interval(bias))
-        conv = node.op_type not in ("MatMul", "Gemm")
-        slack = slack + 4 * unit * (largest + (added.reshape(extent) if conv else added))
+        if added.ndim == 1:
+            added = added.reshape(-1, *(1,) * (-mac.axis - 1))
+        slack = slack + 4 * unit * (largest + added)
     return _widen(exact, slack)
-
-
-def _summed(node: ir.Node) -> int:
-    """At most so many products are added up."""
-    w = node.inputs[1]
-    assert w is not None
-    shape = g.shape(w)
-    match node.op_type:
-        case "MatMul":
-            return shape[-2] if len(shape) > 1 else shape[0]
-        case "Gemm":
-            return max(shape)
-        case _:
-            return int(np.prod(shape[1:])) if node.op_type == "Conv" else int(np.prod(shape))
 
 
 def _combined(node: ir.Node, arguments: list[Arg | None], unit: float, output: int) -> Interval:

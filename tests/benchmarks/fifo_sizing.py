@@ -20,9 +20,9 @@ from hls.dataflow import Dataflow
 from hls.emit.rtl import emit_rtl
 from hls.fifos.sizing import size_fifos
 from hls.simulate.verilator import build
-from sira.driver.front import transform
 from sira.driver.hardware import build_dataflow
 from sira.driver.options import Options
+from transforms.stages import transform
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 

@@ -3,8 +3,8 @@
 Run ``python tests/benchmarks/fit_estimates.py``; about a quarter of an hour of CPU time, seconds
 when the results are cached. It prints a row for each layer, and for each kind of layer the errors
 and the line ``factor * estimate + constant`` that least squares puts through the counts: a formula
-is well fitted where the factor is near 1 and the constant near 0. The formulas are in the layers'
-``estimate``.
+is well fitted where the factor is near 1 and the constant near 0. The quantities are in the layers'
+``inventory``, the prices in ``hls/device``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from hls.dataflow import Layer
+from hls.device import device_of
 from hls.implement.yosys import SynthesisResult, synthesize_layers, tool_version
 from hls.layers import (
     ArgMax,
@@ -32,10 +33,10 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
     Thresholding,
     Upsample,
     WidthConverter,
+    ZeroInsertion,
 )
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -191,7 +192,7 @@ UPSAMPLES = (
 )
 
 # (shape, fill, bits, lanes), strides of 2
-SPREADS = (((28, 28, 32), 7, 4, 4), ((16, 16, 3), 0, 8, 3))
+ZERO_INSERTIONS = (((28, 28, 32), 7, 4, 4), ((16, 16, 3), 0, 8, 3))
 
 # (shape, block, mode, bits, lanes)
 DEPTHS_TO_SPACE: tuple[tuple[tuple[int, int, int], int, Literal["DCR", "CRD"], int, int], ...] = (
@@ -282,8 +283,10 @@ def rearranging_layers() -> Iterator[Layer]:
     for shape, scales, bits, lanes in UPSAMPLES:
         name = f"upsample {scales} of {shape}, {bits} bit, {lanes} lanes"
         yield Upsample(name, shape, scales, bits, lanes)
-    for shape, fill, bits, lanes in SPREADS:
-        yield Spread(f"spread of {shape}, {lanes} lanes", shape, (2, 2), fill, bits, lanes)
+    for shape, fill, bits, lanes in ZERO_INSERTIONS:
+        yield ZeroInsertion(
+            f"zero insertion in {shape}, {lanes} lanes", shape, (2, 2), fill, bits, lanes
+        )
     for shape, block, mode, bits, lanes in DEPTHS_TO_SPACE:
         name = f"depth to space {mode} of {shape}, {lanes} lanes"
         yield DepthToSpace(name, shape, block, mode, bits, lanes)
@@ -311,9 +314,10 @@ def main() -> None:
         "depth",
     ):
         table.add_column(column, justify="left" if column == "layer" else "right")
+    device = device_of(PART)
     numbers: dict[str, list[tuple[tuple[int, int], ...]]] = {}
     for layer, result in zip(chosen, results, strict=True):
-        estimate, counted = layer.estimate(), result.resources
+        estimate, counted = device.price(layer.inventory()), result.resources
         pairs = ((counted.lut, estimate.lut), (counted.ff, estimate.ff))
         relative = [(guess - real) / max(real, 1) for real, guess in pairs]
         numbers.setdefault(layer.name.split()[0], []).append(pairs)

@@ -23,9 +23,10 @@ from networks import LARGE, MOBILENET, SMALL, Network
 
 import sira
 from hls.dataflow import Layer
+from hls.device import device_of
 from hls.implement.yosys import synthesize_layers
-from sira.driver.front import transform
 from sira.driver.hardware import build_dataflow
+from transforms.stages import transform
 
 HEADER = (
     "model", "layers", "cycles a frame: predicted", "simulated", "to the first output: predicted",
@@ -85,12 +86,13 @@ def sample(network: Network) -> Iterator[list[object]]:
     proto = network.proto()
     options = sira.Options(inputs=network.inputs(proto))
     dataflow = build_dataflow(transform(proto, options.specs, network.name), options).dataflow
+    device = device_of(options.part)
     kinds: dict[str, list[Layer]] = {}
     for layer in dataflow.layers:
         kinds.setdefault(type(layer).__name__, []).append(layer)
     for kind, layers in kinds.items():
-        layer = sorted(layers, key=lambda la: la.estimate().lut)[len(layers) // 2]
-        estimate = layer.estimate()
+        layer = sorted(layers, key=lambda la: device.price(la.inventory()).lut)[len(layers) // 2]
+        estimate = device.price(layer.inventory())
         (found,) = synthesize_layers([layer], options.part)
         counts = zip(astuple(estimate), astuple(found.resources), strict=True)
         yield [network.name, kind, len(layers), layer.name, *(f"{e} / {c}" for e, c in counts)]

@@ -44,7 +44,7 @@ def test_golden_dataflow_and_oracle_agree(seed: int) -> None:
 
     canonical = to_canonical(model)
     integer = to_thresholds(canonical, analyze(canonical, inputs))
-    lowered = lower(integer, analyze(integer), "test", lambda node, bits: bits)
+    lowered = lower(integer, analyze(integer), "test")
     dataflow = fold(lowered.dataflow, target_cycles=8)
     wire = lowered.wires[lowered.input]
     start = exact[lowered.input]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from hls.dataflow import Dataflow, Edge, Port
-from hls.fold import dimensions, divisors, fold
+from hls.fold import fold
 from hls.layers import Elementwise, Fork, Slice
 from hls.layers.argmax import ArgMax
 from hls.layers.matrix_vector import MatrixVector
+from hls.layers.parts.folding import divisors
 from hls.layers.thresholding import Thresholding
 from sira.errors import SiraError
 
@@ -111,7 +112,7 @@ def test_width_converters_are_no_slower_than_the_layers() -> None:
 
 
 def test_dimensions() -> None:
-    found = {layer.name: dict(dimensions(layer)) for layer in network().layers}
+    found = {layer.name: dict(layer.dimensions) for layer in network().layers}
     assert found["first"] == {"pe": 12, "simd": 20} and found["best"] == {"lanes": 10}
     assert found["steps"] == {"pe": 12}
 

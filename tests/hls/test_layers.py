@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hls.dataflow import Stream
+from hls.device import default_device
 from hls.layers import ArgMax, MatrixVector, Product, Thresholding, WidthConverter
 from hls.layers.parts.memories import pack_words
 from sira.errors import SiraError
@@ -165,7 +166,9 @@ def test_words_have_lane_0_in_the_low_bits():
 def test_estimates_grow_with_parallelism():
     generator = np.random.default_rng(0)
     weights = generator.integers(-8, 8, (16, 32))
-    luts = [matrix_vector(weights, pe=pe, simd=4).estimate().lut for pe in (1, 4, 16)]
+    price = default_device().price
+    parallel = (matrix_vector(weights, pe=pe, simd=4) for pe in (1, 4, 16))
+    luts = [price(layer.inventory()).lut for layer in parallel]
     assert luts == sorted(set(luts))
     deep = matrix_vector(generator.integers(-8, 8, (64, 64)), pe=1, simd=1)
-    assert deep.estimate().bram18 > 0
+    assert price(deep.inventory()).bram18 > 0

@@ -10,9 +10,9 @@ from networks import CNV, LARGE, MOBILENET, SMALL, Network
 import sira
 from hls.fifos.simulation import Deadlock, simulate
 from hls.fifos.sizing import size_fifos
-from sira.driver.front import transform
 from sira.driver.hardware import build_dataflow
 from sira.driver.options import Options
+from transforms.stages import transform
 
 
 def compiled(network: Network, folder: Path, samples: int) -> sira.Result:

@@ -260,6 +260,6 @@ def test_13_accumulators_are_as_wide_as_their_ranges() -> None:
     assert bits.bits_weights_datatype == twos_complement_bits(0, 55 * 15) == 11
     assert max(bits.bits_twos_complement) < bits.bits_weights_datatype
     stage = to_thresholds(canonical := to_canonical(model), analyze(canonical, {"x": spec}))
-    built = lower(stage, analyze(stage), "test", lambda node, window: window)
+    built = lower(stage, analyze(stage), "test")
     [unit] = [layer for layer in built.dataflow.layers if isinstance(layer, MatrixVector)]
     assert unit.accumulator_bits == max(bits.bits_window)

@@ -30,7 +30,7 @@ def lowered(
     integer = to_thresholds(canonical, analyze(canonical, inputs))
     if shrink:
         integer = remove_constant_channels(integer, analyze(integer))
-    result = lower(integer, analyze(integer), "test", lambda node, bits: bits)
+    result = lower(integer, analyze(integer), "test")
     ranges, source = analyze(model, inputs), model.graph.inputs[0]
     static, shape = ranges.scaled(source), (samples, *g.shape(source))
     generator = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def lowered(
     exact = golden.run(model, ranges, {"x": golden.encode(ranges, source, x)})
 
     def integers_of(name: str) -> Ints:
-        value = exact[result.canonical_name(name, exact)]
+        value = exact[result.origins[name]]
         assert isinstance(value, ScaledInt)
         return value.lo
 
@@ -51,7 +51,7 @@ def lowered(
     found = result.dataflow.execute({"in": counts})
     compared = 0
     for name, wire in result.wires.items():
-        if result.canonical_name(name, exact) not in exact:
+        if result.origins.get(name) not in exact:
             continue
         assert np.array_equal(found[wire.port], wire.counts(integers_of(name))), name
         assert found[wire.port].max() < 2**wire.bits and found[wire.port].min() >= 0

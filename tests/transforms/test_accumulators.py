@@ -8,14 +8,14 @@ from onnx_models import Net, integers
 from qonnx.core.modelwrapper import ModelWrapper
 from residual_net import residual_network
 
-from sira.driver.front import transform
 from sira.verification.oracle import Oracle
+from transforms.stages import transform
 
 
 def test_every_integer_is_annotated_with_a_type_that_holds_it() -> None:
     net, spec = residual_network()
     front = transform(net.proto(), {"x": spec})
-    proto = ir.to_proto(front.integer)
+    proto = ir.to_proto(front.integer.model)
     model = ModelWrapper(proto)
     q = np.random.default_rng(0).integers(0, 16, (40, 1, 2, 5, 5))
     q[0], q[1] = 0, 15
@@ -43,6 +43,6 @@ def test_a_file_says_what_float32_cannot_hold() -> None:
     net = Net((1, 4))
     net.node("MatMul", "x", net.quant(np.array([[100.0], [99], [98], [97]]), 1.0, 8), output="y")
     front = transform(net.proto(), {"x": integers(0, 2**20)})
-    text = front.integer.metadata_props["sira.verification.rounding_errors"]
+    text = front.integer.model.metadata_props["sira.float32"]
     assert "reach 2**24" in text and "y_integers" in text
-    assert "sira.verification.rounding_errors" not in front.thresholds.metadata_props
+    assert "sira.float32" not in front.models["04_thresholds"].metadata_props

@@ -24,12 +24,13 @@ from qonnx.core.onnx_exec import execute_onnx
 import sira
 from hls.verify.hardware import Verification, verify
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import analyze
 from sira.datatypes import InputSpec
-from sira.driver.front import transform
-from sira.driver.hardware import build_dataflow, subject
+from sira.driver.hardware import build_dataflow
 from sira.driver.options import Options
 from sira.load import prepare
+from sira.verification.model import Model
 from sira.verification.samples import draw
 from transforms import (
     remove_constant_channels,
@@ -37,7 +38,7 @@ from transforms import (
     to_canonical,
     to_thresholds,
 )
-from transforms.constant_channels import kept_channels, shift_of
+from transforms.stages import transform
 
 SPEC = integers(0, 3)
 
@@ -82,7 +83,8 @@ def same_integers(
             assert found[name].shape == shape
             if node.op_type in ("Mul", "Add") and not value.is_graph_output():
                 continue
-            kept, shift = kept_channels(value), shift_of(value)
+            record = provenance.of(value)
+            kept, shift = record.channels, record.shift
             original = wanted[name]
             if kept is not None:
                 (axis,) = (i for i, d in enumerate(original.shape) if d != shape[i])
@@ -161,7 +163,7 @@ def test_dense_layers(bias: list[float], gone: list[int], shift: list[int], end:
     first, second = (n for n in after.graph if n.op_type == "MatMul")
     assert g.shape(first.inputs[1]) == (3, 4 - len(gone))  # type: ignore[arg-type]
     assert g.shape(second.inputs[1]) == (4 - len(gone), 2)  # type: ignore[arg-type]
-    assert shift_of(second.outputs[0]).tolist() == shift
+    assert provenance.of(second.outputs[0]).shift.tolist() == shift
 
 
 def test_a_falling_channel_goes_with_its_sign() -> None:
@@ -340,7 +342,7 @@ def test_random_networks_on_every_input(seed: int) -> None:
     for name, channels in removed_channels(before, after).items():
         ((values,),) = seen[name]
         (reader,), (left,) = (_readers(model, name) for model in (before, after))
-        columns, rows = kept_channels(left.outputs[0]), g.array(reader.inputs[1])
+        columns, rows = provenance.of(left.outputs[0]).channels, g.array(reader.inputs[1])
         assert rows is not None
         rows = rows if columns is None else rows[:, columns]
         for c in channels:
@@ -360,8 +362,9 @@ def verified(net: Net, corrupt: bool = False) -> Verification:
         wire = lowered.wires[name]
         assert wire.channels is not None
         lowered.wires[name] = replace(wire, channels=np.roll(wire.channels, 1))
-    samples = draw(front.loaded, front.loaded_ranges, 40)
-    return verify(subject(front, lowered), samples, rtl=None, hls=None)
+    samples = draw(front.loaded.model, front.loaded.ranges, 40)
+    model = Model(front.proto, front.loaded, front.canonical, front.integer)
+    return verify(model, lowered, samples, rtl=None, hls=None)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -10,6 +10,7 @@ from random_cnns import Cnn, cnns
 from stage_checks import execute, integers
 
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import analyze
 from sira.load import prepare
 from sira.numbers.scaled import ScaledInt
@@ -20,7 +21,6 @@ from transforms import (
     to_canonical,
     to_thresholds,
 )
-from transforms.constant_channels import kept_channels, shift_of
 
 
 @given(cnns())
@@ -55,7 +55,8 @@ def compare(cnn: Cnn) -> None:
             if not isinstance(expected, ScaledInt):
                 continue
             q = expected.lo[i]
-            kept, shift = kept_channels(value), shift_of(value)
+            record = provenance.of(value)
+            kept, shift = record.channels, record.shift
             column = (-1, *(1,) * (q.ndim - 2))
             if kept is not None:
                 q = q.take(kept, 1)

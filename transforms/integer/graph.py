@@ -8,52 +8,57 @@ elementwise operators themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from sira import graph as g
+from sira import provenance
 from sira.analysis.ranges import RANGE, Ranges
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
-from sira.numbers.exact import Exact, rational_gcd
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Constant, rule_of
-from sira.ops.decision import axis_of, decides, scores_of
-from sira.ops.layout import permutation
-from sira.ops.matmul import integer_mac
-from sira.ops.products import IntegerMac
-from transforms.builder import Builder, annotate, float32, weights_type, whole
-from transforms.integer import combining as integer_ops
+from transforms.builder import Builder, annotate, float32, whole
+from transforms.integer.affine import is_affine
 
-_MAX_MULTIPLE = 2**12
-"""Scales of scores must be integer multiples up to this of a common one."""
 
-_MAX_OFFSET = 2**40
-"""Their biases may be up to this many times that common scale."""
+@dataclass(frozen=True)
+class Rule:
+    """How one operator is written with integers.
 
-_AFFINE = {"Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "DequantizeLinear"}
-_AFFINE |= {"Relu", "LeakyRelu", "PRelu"}
-"""Operators that only change scale and bias where they keep integers; the last three do so where
-their operand does not change its sign, and a Relu may also clip the integers."""
+    ``build`` gives the integers of an output, or None where the operator has none of its own.
+    ``by_host`` says whether the host computes the operator, although its result is integer.
+    """
+
+    build: Callable[[IntegerGraph, ir.Node, ir.Value], ir.Value | None]
+    by_host: Callable[[IntegerGraph, ir.Node], bool] = lambda graph, node: False
+
+
+Rules = dict[str, Rule]
+"""The rules by op type."""
 
 
 class IntegerGraph:
     """Builds the integers of the tensors of a canonical graph, each once.
 
-    ``core(value)`` is the tensor of q. ``staircase`` builds the integers of a tensor that is no
-    affine function of an integer. Where the host quantizes the input, the graph starts at that
-    quantizer's output.
+    ``core(value)`` is the tensor of q. ``rules`` is the table of operators whose integers are made
+    from those of their operands; ``staircase`` builds the integers of a tensor that is no affine
+    function of an integer. Where the host quantizes the input, the graph starts at that quantizer's
+    output.
     """
 
     def __init__(
         self,
         model: ir.Model,
         ranges: Ranges,
+        rules: Rules,
         staircase: Callable[[IntegerGraph, ir.Value], ir.Value],
     ) -> None:
-        self.model, self.ranges, self._staircase = model, ranges, staircase
+        self.model, self.ranges = model, ranges
+        self._rules, self._staircase = rules, staircase
         self.b = Builder(model)
         self._cores: dict[ir.Value, tuple[ir.Value, Ints]] = {}
         self._reals: dict[ir.Value, ir.Value] = {}
@@ -83,9 +88,8 @@ class IntegerGraph:
         constant = self.ranges[value]
         if isinstance(constant, Constant):
             return self.b.constant(name, float32(constant.real.interval.lo))
-        if isinstance(range_, ScaledInt) and not (
-            node and decides(node) and keys(self, node) is None
-        ):
+        rule = self._rules.get(node.op_type) if node else None
+        if isinstance(range_, ScaledInt) and not (node and rule and rule.by_host(self, node)):
             result = self.core(value)
             shape = g.shape(value)
             scale = self.b.constant(f"{name}_scale", float32(range_.scale_float))
@@ -120,8 +124,20 @@ class IntegerGraph:
     def signed_core(self, value: ir.Value) -> tuple[ir.Value, Ints]:
         """A tensor u and signs in -1, 0, 1 such that the integers of ``value`` are sign * u."""
         if value not in self._cores:
-            self._cores[value] = self._build(value)
+            u, sign = self._build(value)
+            provenance.record_origin(u, value, sign)
+            self._cores[value] = u, sign
         return self._cores[value]
+
+    def trace(self, nodes: Sequence[ir.Node]) -> None:
+        """Record what the first of ``nodes``, a chain, make of integers by affine functions alone.
+
+        They have no integers of their own in the new graph.
+        """
+        for node in nodes:
+            if not is_affine(self.ranges, node):
+                break
+            self.signed_core(node.outputs[0])
 
     def _build(self, value: ir.Value) -> tuple[ir.Value, Ints]:
         node, one = value.producer(), np.asarray(1)
@@ -129,10 +145,6 @@ class IntegerGraph:
         if node is None:
             return self.host_input(value), one
         kind = rule_of(node).kind
-        if kind == "mac" and node.op_type in ("MatMul", "Gemm"):
-            return self._mac(node, value), one
-        if kind == "layout":
-            return self._layout(node, value), one
         if kind == "elementwise":
             inputs = g.dynamic_inputs(node)
             source = inputs[0]
@@ -146,9 +158,8 @@ class IntegerGraph:
                     own = slope(node, self.ranges.arguments(node))
                     assert own is not None
                     return u, sign * own
-        if decides(node):
-            return self._decision(node, value), one
-        if (built := integer_ops.build(self, node, value)) is not None:
+        rule = self._rules.get(node.op_type)
+        if rule is not None and (built := rule.build(self, node, value)) is not None:
             return built, one
         if kind not in ("elementwise", "quantizer"):
             raise SiraError(
@@ -188,108 +199,3 @@ class IntegerGraph:
     def quantized_by_host(self, source: ir.Value) -> bool:
         """Whether ``source`` is a graph input of undeclared type: the host quantizes it."""
         return source.producer() is None and self.ranges.scaled(source) is None
-
-    def _mac(self, node: ir.Node, value: ir.Value) -> ir.Value:
-        x = node.inputs[0]
-        weights = self.ranges[node.inputs[1]]  # type: ignore[index]
-        assert x is not None
-        if not isinstance(weights, Constant) or len(weights.real_shape) != 2 or g.is_constant(x):
-            raise SiraError(
-                "only a computed tensor times one constant matrix can be written with integers",
-                where=g.describe(node),
-                expected="a computed first operand and constant weights (K, N)",
-                remedy="transpose the product, or cut the model in front of it",
-            )
-        x_range = self.scaled(x)
-        mac = integer_mac(x_range, weights)
-        assert isinstance(mac, IntegerMac)
-        u, sign = self.signed_core(x)
-        rows = np.broadcast_to(sign, g.shape(x)).reshape(-1, g.shape(x)[-1])
-        if (rows != rows[0]).any():  # along an axis that is not summed
-            u, rows = self.core(x), np.ones_like(rows)
-        matrix = mac.weights * rows[0][:, None]
-        low, high = int(matrix.min()), int(matrix.max())
-        w = self.b.constant(
-            f"{g.name(value)}_weights", whole(matrix), weights_type(matrix, low, high)
-        )
-        return self.b.node("MatMul", [u, w], self.name(value), g.shape(value), name=node.name)
-
-    def _layout(self, node: ir.Node, value: ir.Value) -> ir.Value:
-        source = self.core(node.inputs[0])  # type: ignore[arg-type]
-        name, shape = self.name(value), g.shape(value)
-        if node.op_type in ("Identity", "Dropout", "Cast"):
-            return source
-        if node.op_type == "Transpose":
-            attributes = {"perm": permutation(node, len(shape))}
-            return self.b.node(
-                "Transpose", [source], name, shape, name=node.name, attributes=attributes
-            )
-        target = self.b.constant(f"{name}_shape", np.asarray(shape, np.int64))
-        return self.b.node("Reshape", [source, target], name, shape, name=node.name)
-
-    def _decision(self, node: ir.Node, value: ir.Value) -> ir.Value:
-        """ArgMax over integers ``scale * q + offset`` that are in the order of the real scores."""
-        found = keys(self, node)
-        assert found is not None
-        scores, scale, offset = found
-        name, shape = g.name(value), g.shape(scores)
-        u = self.core(scores)
-        a = self.b.constant(f"{name}_score_scale", whole(scale))
-        b = self.b.constant(f"{name}_score_offset", whole(offset))
-        aligned = self.b.node("Mul", [u, a], f"{name}_score_scaled", shape)
-        aligned = self.b.node("Add", [aligned, b], f"{name}_score", shape)
-        axis = axis_of(node, len(shape)) + len(shape)
-        attributes = {"axis": axis, "keepdims": int(len(g.shape(value)) == len(shape))}
-        index = self.b.node(
-            "ArgMax",
-            [aligned],
-            f"{name}_index",
-            g.shape(value),
-            name=node.name,
-            attributes=attributes,
-            dtype=ir.DataType.INT64,
-        )
-        to = {"to": int(ir.DataType.FLOAT)}
-        return self.b.node("Cast", [index], self.name(value), g.shape(value), attributes=to)
-
-
-def is_affine(ranges: Ranges, node: ir.Node) -> bool:
-    """Whether the node makes no more of its one integer operand than another scale and bias."""
-    operands = g.dynamic_inputs(node)
-    if len(set(operands)) != 1 or ranges.scaled(operands[0]) is None:
-        return False
-    if node.op_type not in _AFFINE or ranges.scaled(node.outputs[0]) is None:
-        return ranges[operands[0]] is ranges[node.outputs[0]]
-    square = node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
-    return not square and not integer_ops.clips(ranges, node)
-
-
-def keys(graph: IntegerGraph, node: ir.Node) -> tuple[ir.Value, Ints, Ints] | None:
-    """The scores that ArgMax or TopK decides over and (scale, offset) that order their integers.
-
-    Softmax in front of the decision is passed over where it changes no order. With real scores
-    ``s_c q + b_c`` and all s_c multiples m_c of one s, they are ordered like ``m_c q + b_c / s``;
-    the fractions of ``b_c / s`` are replaced by their ranks. None where the scales are in no ratio
-    of small integers: then the host decides.
-    """
-    value = scores_of(node)
-    if node.op_type == "TopK" and (
-        node.outputs[0].uses() or node.outputs[0] in graph.model.graph.outputs
-    ):
-        return None
-    range_ = graph.ranges.scaled(value)
-    if range_ is None or not isinstance(range_.scale, Exact) or not isinstance(range_.bias, Exact):
-        return None
-    base = rational_gcd(range_.scale.values)
-    multiples = range_.scale.values / base
-    offsets = range_.bias.values / base
-    if any(m > _MAX_MULTIPLE for m in np.ravel(multiples)) or any(
-        abs(m) > _MAX_OFFSET for m in np.ravel(offsets)
-    ):
-        return None
-    floors = np.vectorize(lambda x: x.numerator // x.denominator, otypes=[np.int64])(offsets)
-    rest = np.ravel(offsets - floors)
-    ranks = {fraction: i for i, fraction in enumerate(sorted(set(rest.tolist())))}
-    rank = np.array([ranks[fraction] for fraction in rest.tolist()]).reshape(np.shape(floors))
-    scale = np.asarray(multiples, object).astype(np.int64) * len(ranks)
-    return value, scale, floors * len(ranks) + rank

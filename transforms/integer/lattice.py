@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import onnx_ir as ir
 
@@ -11,11 +9,9 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.int64 import from_objects
-from sira.numbers.scaled import Ints, Real, ScaledInt
+from sira.numbers.scaled import Ints, Real, ScaledInt, same
 from transforms.builder import whole
-
-if TYPE_CHECKING:
-    from transforms.integer.graph import IntegerGraph
+from transforms.integer.graph import IntegerGraph
 
 
 def on_lattice(graph: IntegerGraph, value: ir.Value, scale: Real, bias: Real) -> ir.Value:
@@ -52,10 +48,3 @@ def _relation(own: ScaledInt, scale: Real, bias: Real, value: ir.Value) -> tuple
         expected="scales in integer ratio and biases that differ by multiples of the scale",
         remedy="quantize the operands with one scale",
     )
-
-
-def same(a: Real, b: Real) -> bool:
-    """Whether two enclosures stem from one number: only if they are the same arrays."""
-    if isinstance(a, Exact) or isinstance(b, Exact):
-        return isinstance(a, Exact) and isinstance(b, Exact) and bool((a.values == b.values).all())
-    return a.lo is b.lo and a.hi is b.hi

@@ -7,7 +7,7 @@ a window may hold fewer; then sums are multiplied so that all have one scale.
 from __future__ import annotations
 
 from math import lcm, prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,37 +16,26 @@ from sira import graph as g
 from sira.datatypes import smallest_type
 from sira.errors import SiraError
 from sira.numbers.exact import Exact
-from sira.numbers.scaled import Ints, ScaledInt, multiply
+from sira.numbers.scaled import Ints, multiply
 from sira.ops.axes import MAX_MULTIPLE, arrays
-from sira.ops.pool_windows import Windows, windows_of
 from sira.ops.reduce import reduce_axes
+from sira.ops.windows import Window, pooling_window
 from transforms.builder import whole
+from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
 
-if TYPE_CHECKING:
-    from transforms.integer.graph import IntegerGraph
 
-POOLED_SUMS = frozenset(
-    ("AveragePool", "GlobalAveragePool", "QuantAvgPool2d", "ReduceSum", "ReduceMean")
-)
+def _global(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+    return _total(graph, node, value, tuple(range(2, len(shape))), prod(shape[2:]))
 
 
-def pooled_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt) -> ir.Value:
-    """The integers of an average or a sum."""
-    x = node.inputs[0]
-    assert x is not None
-    shape = g.shape(x)
-    match node.op_type:
-        case "AveragePool":
-            return _average(graph, node, value)
-        case "GlobalAveragePool":
-            return _total(graph, node, value, tuple(range(2, len(shape))), prod(shape[2:]))
-        case "QuantAvgPool2d":
-            return _shifted_sum(graph, node, value, range_)
-        case _:
-            axes = tuple(a % len(shape) for a in reduce_axes(node, len(shape), arrays(node)))
-            count = prod(shape[a] for a in axes) if node.op_type == "ReduceMean" else 1
-            return _total(graph, node, value, axes, count)
+def _reduced(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
+    """ReduceSum and ReduceMean."""
+    shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
+    axes = tuple(a % len(shape) for a in reduce_axes(node, len(shape), arrays(node)))
+    count = prod(shape[a] for a in axes) if node.op_type == "ReduceMean" else 1
+    return _total(graph, node, value, axes, count)
 
 
 def _total(
@@ -91,14 +80,16 @@ def _average(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     x = node.inputs[0]
     assert x is not None
     shape, own = g.shape(x), graph.scaled(x)
-    windows = windows_of(node, shape[2:])
+    window = pooling_window(node, shape[2:])
     padded = bool(g.attribute(node, "count_include_pad", 0))
-    divisors = [w.padded if padded else w.sizes for w in windows]
+    divisors = [axis.padded if padded else axis.sizes for axis in window.axes]
     divisor: Ints = np.ones((), np.int64)
     for d in divisors:
         divisor = divisor[..., None] * (d[:1] if (d == d[0]).all() else d)
     common = lcm(*(int(d) for d in divisor.ravel()))
-    differs = any(d != 1 for d in own.scale.shape[max(len(own.scale.shape) - len(windows), 0) :])
+    differs = any(
+        d != 1 for d in own.scale.shape[max(len(own.scale.shape) - len(window.axes), 0) :]
+    )
     if common > MAX_MULTIPLE or (differs and len(own.scale.shape) > 1):
         raise SiraError(
             "the average has no integers on one scale",
@@ -110,7 +101,7 @@ def _average(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     factor = common // divisor
     name = graph.name(value)
     stem = name if (factor == 1).all() else f"{name}_sum"
-    u = _ones(graph, node, graph.core(x), value, windows, stem)
+    u = _ones(graph, node, graph.core(x), value, window, stem)
     if stem == name:
         return u
     factors = graph.b.constant(
@@ -124,38 +115,28 @@ def _ones(
     node: ir.Node,
     u: ir.Value,
     value: ir.Value,
-    windows: list[Windows],
+    window: Window,
     name: str,
 ) -> ir.Value:
     """The sum of each window, with the pads that give these windows."""
-    n, shape = len(windows), g.shape(u)
-    strides, dilations = (g.attribute(node, a) or [1] * n for a in ("strides", "dilations"))
-    before, after = [], []
-    for w, size, stride, dilation in zip(windows, shape[2:], strides, dilations, strict=True):
-        first = int(w.inside[0].argmax())  # the first element of the first window on the tensor
-        start = int(w.positions[0, first]) - dilation * first
-        end = start + (w.count - 1) * stride + dilation * (w.kernel - 1) + 1
-        before.append(-start)
-        after.append(max(end - size, 0))
-    kernel = tuple(w.kernel for w in windows)
+    axes, channels = window.axes, g.shape(u)[1]
+    kernel = tuple(axis.kernel for axis in axes)
     attributes: dict[str, Any] = {
-        "group": shape[1],
+        "group": channels,
         "kernel_shape": kernel,
-        "strides": tuple(strides),
-        "dilations": tuple(dilations),
-        "pads": (*before, *after),
+        "strides": tuple(axis.stride for axis in axes),
+        "dilations": tuple(axis.dilation for axis in axes),
+        "pads": (*(axis.before for axis in axes), *(axis.overhang for axis in axes)),
     }
     ones = graph.b.constant(
-        f"{g.name(value)}_ones", whole(np.ones((shape[1], 1, *kernel), np.int64))
+        f"{g.name(value)}_ones", whole(np.ones((channels, 1, *kernel), np.int64))
     )
     return graph.b.node(
         "Conv", [u, ones], name, g.shape(value), name=node.name, attributes=attributes
     )
 
 
-def _shifted_sum(
-    graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt
-) -> ir.Value:
+def _shifted_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     """QuantAvgPool2d: thresholds where the sum, shifted right, reaches the next integer."""
     x = node.inputs[0]
     assert x is not None
@@ -177,6 +158,7 @@ def _shifted_sum(
     )
     accumulator = ((2 ** int(g.attribute(node, "ibits", 1)) - 1) * k * k).bit_length()
     shift = max(accumulator - int(g.attribute(node, "obits", 1)), 0)
+    range_ = graph.scaled(value)
     low, high = int(range_.lo.min()), int(range_.hi.max())
     steps = np.arange(low + 1, max(high, low + 1) + 1)[None] << shift
     thresholds = graph.b.constant(f"{name}_thresholds", whole(steps))
@@ -188,3 +170,12 @@ def _shifted_sum(
     return graph.b.node(
         "MultiThreshold", [u, thresholds], name, g.shape(value), attributes=counted, custom=True
     )
+
+
+RULES: Rules = {
+    "AveragePool": Rule(_average),
+    "GlobalAveragePool": Rule(_global),
+    "QuantAvgPool2d": Rule(_shifted_sum),
+    "ReduceSum": Rule(_reduced),
+    "ReduceMean": Rule(_reduced),
+}

@@ -6,7 +6,7 @@ Where scales or biases differ along an axis, elements take theirs along.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,16 +18,14 @@ from sira.numbers.int64 import from_objects, whole_numbers
 from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
 from transforms.builder import whole
+from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
 
-if TYPE_CHECKING:
-    from transforms.integer.graph import IntegerGraph
-
-SELECTING = {"MaxPool", "GlobalMaxPool", "Concat", "Slice", "Split", "Gather", "Expand", "Tile"}
-SELECTING |= {"Pad", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample"}
+_SELECTING = {"MaxPool", "GlobalMaxPool", "Concat", "Slice", "Split", "Gather", "Expand", "Tile"}
+_SELECTING |= {"Pad", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample"}
 
 
-def selected(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: ScaledInt) -> ir.Value:
+def _selected(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     """The same operator on integers; a Split is a Slice for each output."""
     if g.attribute(node, "mode", "") in ("linear", "cubic"):
         raise SiraError(
@@ -37,6 +35,7 @@ def selected(graph: IntegerGraph, node: ir.Node, value: ir.Value, range_: Scaled
             found=str(g.attribute(node, "mode")),
             remedy="export the model with nearest upsampling",
         )
+    range_ = graph.scaled(value)
     inputs = [_operand(graph, node, i, v, range_) for i, v in enumerate(node.inputs)]
     name, shape = graph.name(value), g.shape(value)
     attributes: dict[str, Any] = {k: a.value for k, a in node.attributes.items()}
@@ -115,3 +114,6 @@ def _slice(graph: IntegerGraph, node: ir.Node, value: ir.Value, u: ir.Value | No
     ]
     name = f"{node.name}_{index}" if node.name else None
     return graph.b.node("Slice", [u, *bounds], graph.name(value), g.shape(value), name=name)
+
+
+RULES: Rules = {op: Rule(_selected) for op in sorted(_SELECTING)}

@@ -26,7 +26,7 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact, distinct
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
-from sira.ops import Arg
+from sira.ops import Arg, mac_of
 from transforms.builder import whole
 from transforms.integer.graph import IntegerGraph
 from transforms.steps.staircase import Staircase, Steps, steps_of
@@ -41,7 +41,8 @@ def has_border(graph: IntegerGraph, value: ir.Value) -> bool:
     A product of matrices has its channels last.
     """
     range_, rank, node = graph.scaled(value), len(g.shape(value)), value.producer()
-    if rank < 3 or len(range_.bias.shape) < rank - 1 or (node and node.op_type == "MatMul"):
+    mac = mac_of(node) if node else None
+    if rank < 3 or len(range_.bias.shape) < rank - 1 or (mac and mac.axis == -1):
         return False
     spatial = range_.bias.shape[2 - rank :]
     return any(d != 1 for d in spatial) and isinstance(range_.bias, Exact)

@@ -29,7 +29,7 @@ def sum_cost(
 
 
 def tree_stages(product: Product, rows: tuple[int, int], simd: int, levels_per_stage: int) -> int:
-    """Registers of the adder trees over lanes and over rows, as matrix_vector_unit.sv has them."""
+    """Registers of the adder trees over lanes and over rows, as mac_array.sv has them."""
     count, bits = rows
     group = (3 if product is Product.SIGN else 2) if bits == 1 else 1
     lanes = max((-(-simd // group) - 1).bit_length(), 1)

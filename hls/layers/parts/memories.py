@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hls.dataflow import Ints, Memory
+from hls.layers.parts.folding import divisors
 from sira.errors import SiraError
 
 
@@ -31,29 +32,13 @@ def frozen(values: NDArray[np.generic] | Ints) -> Ints:
 def check_folding(layer: str, name: str, lanes: int, elements: int, of: str) -> None:
     """Raise `SiraError` unless ``lanes`` (a parallelism called ``name``) divides ``elements``."""
     if lanes < 1 or elements % lanes:
-        divisors = [n for n in range(1, elements + 1) if elements % n == 0]
         raise SiraError(
             f"{name} does not divide the {elements} {of}",
             where=layer,
-            expected=f"one of {', '.join(map(str, divisors))}",
+            expected=f"one of {', '.join(map(str, divisors(elements)))}",
             found=str(lanes),
             remedy="change the folding",
         )
-
-
-_BLOCK_COST = 129
-"""What a block RAM of 18 kbit costs in Yosys' eyes; a LUT as ROM costs 1, as RAM 2."""
-
-
-def rom_cost(words: int, bits: int) -> tuple[int, int]:
-    """LUTs and 18 kbit block RAMs of a memory that is read into a register.
-
-    Yosys compares a LUT for each 64 bits with the cost of the block RAMs.
-    """
-    blocks = _block_rams(words, bits)
-    if words * bits > 64 * _BLOCK_COST * blocks:
-        return 0, blocks
-    return (bits * -(-words // 64) if words > 1 else 0), 0
 
 
 def distinct_columns(words: int, bits: int) -> int:
@@ -62,26 +47,3 @@ def distinct_columns(words: int, bits: int) -> int:
     Synthesis builds columns that are alike once, with one register.
     """
     return bits if words > 16 else round(2**words * (1 - (1 - 2.0**-words) ** bits))
-
-
-def ram_cost(words: int, bits: int) -> tuple[int, int]:
-    """LUTs and 18 kbit block RAMs of a memory with one write port, read into a register.
-
-    Eight LUTs hold 32 words of 14 bits or 64 of 7, and one more selects a bit of deeper memories
-    from four of these. Yosys compares a cost of 16 for each full eight, and half of one for each
-    bit that is selected from, with that of a block RAM.
-    """
-    blocks = _block_rams(words, bits)
-    options = []
-    for depth, width in ((32, 14), (64, 7)):
-        rows = -(-words // depth)
-        cost = 16 * rows * bits / width + bits * (rows - 1) / 2
-        options.append((cost, 8 * rows * -(-bits // width) + bits * -(-(rows - 1) // 3)))
-    cost, luts = min(options)
-    return (0, blocks) if cost > _BLOCK_COST * blocks else (luts, 0)
-
-
-def _block_rams(words: int, bits: int) -> int:
-    """Block RAMs of 18 kbit in the shape from 512 x 36 to 16384 x 1 that takes the fewest."""
-    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
-    return min(-(-bits // width) * -(-words // depth) for width, depth in shapes)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hls.dataflow import Ints, Memory, Resources
+from hls.dataflow import Ints, Memory
+from hls.inventory import Counters, Inventory, Rom
 from hls.layers.parts.cpp_constants import sized
-from hls.layers.parts.memories import distinct_columns, pack_words, rom_cost
+from hls.layers.parts.memories import distinct_columns, pack_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +92,21 @@ class StartValues:
                 shapes[name] = (len(classes), width)
         return sizes if rows * columns > 1 else {}, memories, shapes
 
-    def estimate(self, pe: int, bits: int) -> Resources:
+    def inventory(self, pe: int, bits: int) -> Inventory:
         """A memory with its register, and the counters and memories of the classes."""
         compact = self.compact()
         rows, columns = compact.counts
         words = rows * columns * self.values.shape[1] // pe
         if words == 1:
-            return Resources()
-        width = distinct_columns(words, pe * bits)
-        lut, bram = rom_cost(words, width)
-        total = Resources(lut, 0 if bram else width, 0, bram)
+            return ()
+        found: Inventory = (Rom(words, distinct_columns(words, pe * bits)),)
         for count, line in ((rows, compact.rows), (columns, compact.columns)):
             if count > 1:
-                position, code = (len(line) - 1).bit_length(), (count - 1).bit_length()
-                memory = code * -(-len(line) // 64)
-                total += Resources(lut=memory + 2 * position, ff=position + code)
-        return total
+                found += (
+                    Counters((len(line) - 1).bit_length(), 2),
+                    Rom(len(line), (count - 1).bit_length(), distributed=True),
+                )
+        return found
 
     def kernel(self, pe: int) -> Mapping[str, tuple[str, Ints]]:
         """The arrays of a kernel: ``start`` (classes * N / pe, pe), and in ``row_starts`` and

@@ -20,10 +20,10 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
     Thresholding,
     Upsample,
     WidthConverter,
+    ZeroInsertion,
 )
 from hls.simulate.verilator import SimulationError, lint
 
@@ -69,7 +69,7 @@ def layers():
         Slice("crop", (4, 5, 6), (1, 0, 2), (4, 5, 6), (1, 2, 1), 3, 2),
         SlidingWindow("window", (4, 5, 4), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, 2, 3, 2),
         SlidingWindow("window 2", (5, 4, 2), (2, 2), (2, 2), (1, 1), (0, 1, 1, 0), 7, 1, 3, 1),
-        Spread("spread", (2, 3, 4), (1, 2), 5, 9, 4),
+        ZeroInsertion("zero_insertion", (2, 3, 4), (1, 2), 5, 9, 4),
         Upsample("nearest", (2, 3, 4), (2, 3), 3, 2),
         DepthToSpace("dcr", (2, 3, 8), 2, "DCR", 3, 2),
         DepthToSpace("crd", (2, 3, 8), 2, "CRD", 3, 2),

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from hls.dataflow import Dataflow, Edge, Instance, Ints, Port, Resources, Stream
-from hls.fifos.cost import fifo_bits, fifo_estimate, fifo_resources, rounded_depth
+from hls.dataflow import Dataflow, Edge, Instance, Ints, Port, Stream
+from hls.device import device_of
+from hls.fifos.cost import fifo, fifo_bits, fifos, rounded_depth
 from hls.implement.yosys import synthesize_layer
 from hls.layers import WidthConverter
 
 PART = "xczu3eg-sbva484-1-e"
+DEVICE = device_of(PART)
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,19 @@ class Fifo:
     def instance(self) -> Instance:
         return Instance("stream_fifo", {"Width": self.stream.width, "Depth": self.depth})
 
-    def estimate(self) -> Resources:
-        return fifo_resources(self.stream.width, self.depth)
-
 
 @pytest.mark.parametrize(
     "depth", [2, 33, *(pytest.param(d, marks=pytest.mark.slow) for d in (3, 65, 257))]
 )
 def test_estimates_are_the_counts_of_synthesis(depth: int) -> None:
-    fifo = Fifo("fifo", Stream(8, 8, 1), depth)
-    assert synthesize_layer(fifo, PART).resources == fifo.estimate()
+    layer = Fifo("fifo", Stream(8, 8, 1), depth)
+    assert synthesize_layer(layer, PART).resources == DEVICE.price(fifo(8, depth))
 
 
 @pytest.mark.slow
 def test_large_ones_are_block_ram() -> None:
-    fifo = Fifo("fifo", Stream(36, 36, 1), 513)
-    measured, estimate = synthesize_layer(fifo, PART).resources, fifo.estimate()
+    layer = Fifo("fifo", Stream(36, 36, 1), 513)
+    measured, estimate = synthesize_layer(layer, PART).resources, DEVICE.price(fifo(36, 513))
     assert (measured.bram18, measured.ff) == (estimate.bram18, estimate.ff) == (1, 29)
 
 
@@ -68,7 +67,7 @@ def test_sums_over_the_edges() -> None:
     )
     dataflow = Dataflow("one", (converter,), edges)
     assert fifo_bits(dataflow) == 2 * 18 + 33 * 6
-    assert fifo_estimate(dataflow) == fifo_resources(18, 2) + fifo_resources(6, 33)
+    assert fifos(dataflow) == fifo(18, 2) + fifo(6, 33)
 
 
 @pytest.mark.parametrize(
@@ -82,4 +81,5 @@ def test_rounded_depth(beats: int, depth: int) -> None:
 @pytest.mark.parametrize("width", [1, 5, 8, 40])
 def test_a_rounded_depth_takes_no_more_than_the_depth_itself(width: int) -> None:
     for depth in range(2, 400):
-        assert fifo_resources(width, rounded_depth(depth)) == fifo_resources(width, depth)
+        rounded = DEVICE.price(fifo(width, rounded_depth(depth)))
+        assert rounded == DEVICE.price(fifo(width, depth))

@@ -9,6 +9,7 @@ import pytest
 
 import hls.implement.yosys
 from hls.dataflow import Dataflow, Edge, Port, Resources
+from hls.device import device_of
 from hls.implement.yosys import DesignSynthesis, synthesize_design
 from hls.layers import WidthConverter
 
@@ -59,7 +60,7 @@ def test_a_large_design_is_not_synthesised_in_one_piece(
     synthesis: DesignSynthesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hls.implement.yosys, "synthesize", None)
-    estimated = sum(layer.estimate().lut for layer in LAYERS)
+    estimated = sum(device_of(PART).price(layer.inventory()).lut for layer in LAYERS)
     monkeypatch.setattr(hls.implement.yosys, "WHOLE_DESIGN_LUT", estimated - 1)
     again = synthesize_design(DESIGN, PART)
     assert again.whole is None

@@ -34,10 +34,10 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
     Thresholding,
     Upsample,
     WidthConverter,
+    ZeroInsertion,
 )
 from hls.simulate.verilator import Interface, axi_interface, compile_model, layer_interface
 from sira.errors import SiraError
@@ -71,9 +71,6 @@ class Fifo:
 
     def instance(self) -> Instance:
         return Instance("stream_fifo", {"Width": self.stream.width, "Depth": self.depth})
-
-    def estimate(self) -> Resources:
-        return Resources()
 
 
 def random_matrix_vector(
@@ -145,7 +142,7 @@ LAYERS: dict[str, Layer] = {
     ),
     "window-valid": SlidingWindow("w", (6, 5, 2), (3, 2), (2, 2), (1, 2), (0, 0, 0, 0), 0, 1, 3, 1),
     "upsample": Upsample("upsample", (2, 3, 4), (3, 2), 3, 2),
-    "spread": Spread("spread", (2, 3, 4), (2, 3), 5, 3, 2),
+    "zero_insertion": ZeroInsertion("zero_insertion", (2, 3, 4), (2, 3), 5, 3, 2),
     "depth-to-space": DepthToSpace("d2s", (2, 3, 8), 2, "DCR", 3, 2),
     "depth-to-space-crd": DepthToSpace("d2s", (2, 3, 8), 2, "CRD", 3, 2),
     "narrow": WidthConverter("narrow", 12, 6, 2, 3),
@@ -179,7 +176,7 @@ def check_against_netlist(
     """Both give the expected outputs, in the same cycles, with stalls and a reset in between."""
     memories = sources[0].parent
     rtl = compile_model(sources, interface, memories)
-    gates = compile_model([netlist, simulation_cells()], interface, memories)
+    gates = compile_model([netlist, simulation_cells(PART)], interface, memories)
     for seed, stall in ((1, 0.0), (2, 0.4)):
         results = [
             model.run(frames, seed=seed, stall_in=stall, stall_out=stall, reset_after=5)
@@ -241,7 +238,9 @@ def test_a_corrupted_netlist_is_noticed(tmp_path: Path) -> None:
     assert ".D(in_data_i[0])" in text
     broken = tmp_path / "netlist.v"
     broken.write_text(text.replace(".D(in_data_i[0])", ".D(in_data_i[1])"))
-    gates = compile_model([broken, simulation_cells()], layer_interface(layer, LAYER_TOP), tmp_path)
+    gates = compile_model(
+        [broken, simulation_cells(PART)], layer_interface(layer, LAYER_TOP), tmp_path
+    )
     assert not np.array_equal(gates.run(frames).outputs, layer.execute(frames)[0])
 
 
@@ -301,21 +300,6 @@ def test_a_broken_source_is_an_error_with_the_tools_message(tmp_path: Path) -> N
     (tmp_path / "broken.sv").write_text("module broken (input logic a_i;\nendmodule\n")
     with pytest.raises(RuntimeError, match=r"broken\.sv:1: ERROR"):
         synthesize(tmp_path, "broken", PART, tmp_path / "work")
-
-
-@pytest.mark.parametrize(
-    "part, family",
-    [
-        ("xc7z020clg400-1", "xc7"),
-        ("XC7A100T-1CSG324", "xc7"),
-        ("xczu7ev-ffvc1156-2-e", "xcup"),
-        ("xcvu9p-flga2104-2-i", "xcup"),
-        ("xck26-sfvc784-2LV-c", "xcup"),
-        ("xcu250-figd2104-2L-e", "xcup"),
-    ],
-)
-def test_family_of_a_part(part: str, family: str) -> None:
-    assert hls.implement.yosys._family(part) == family
 
 
 def test_unknown_part() -> None:

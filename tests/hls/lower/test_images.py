@@ -21,7 +21,7 @@ from hls.layers import (
     Pooling,
     Slice,
     SlidingWindow,
-    Spread,
+    ZeroInsertion,
 )
 from sira.datatypes import InputSpec
 from sira.errors import SiraError
@@ -107,7 +107,7 @@ def test_transposed_convolutions(attributes: dict[str, Any], spec: InputSpec) ->
     net = Net((1, 2, 4, 3))
     net.quant(net.node("ConvTranspose", "x", weights(net, 2, 3, 3, 3), **attributes), 2.0)
     result = lowered(net, spec)
-    assert (Spread in kinds(result)) == (attributes["strides"] != [1, 1])
+    assert (ZeroInsertion in kinds(result)) == (attributes["strides"] != [1, 1])
 
 
 @pytest.mark.parametrize("make, layer", [

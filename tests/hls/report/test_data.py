@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 from onnx_models import Net, integers
 
 from hls.dataflow import Ints, Resources
+from hls.device import default_device
 from hls.emit.vivado import TclCheck
 from hls.fifos.sizing import size_fifos
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
@@ -20,19 +21,20 @@ from hls.lower.lower import Lowered
 from hls.report.data import fifo_reports, layer_reports, tcl_report, totals
 from hls.report.markdown import markdown
 from sira.analysis.summary import tensor_entries
-from sira.driver.front import Front, transform
 from sira.driver.hardware import build_dataflow, recorded
 from sira.driver.options import Options
 from sira.model_file import read
 from sira.report_schema import SCHEMA_VERSION, Report, VivadoEntry
+from transforms.stages import Stages, transform
 
 MODELS = Path(__file__).parents[2] / "models"
 RNG = np.random.default_rng(4)
+DEVICE = default_device()
 NAMES = ("digits_mlp_w2a2", "digits_mlp_w1a1", "digits_mlp_w4a4")
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def front(request: pytest.FixtureRequest) -> Front:
+def front(request: pytest.FixtureRequest) -> Stages:
     return transform(read(MODELS / f"{request.param}.onnx"), {}, request.param)
 
 
@@ -67,9 +69,9 @@ def reachable(lowered: Lowered) -> dict[str, tuple[Ints, Ints]]:
     return found
 
 
-def test_accumulators_against_extremes_of_the_counts(front: Front) -> None:
+def test_accumulators_against_extremes_of_the_counts(front: Stages) -> None:
     lowered = build_dataflow(front, Options())
-    entries = layer_reports(lowered, front.integer_ranges, front.bounds, {})
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {}, DEVICE)
     assert [e.name for e in entries] == [layer.name for layer in lowered.dataflow.layers]
     extremes = reachable(lowered)
     assert len(extremes) == 3
@@ -99,7 +101,7 @@ def test_accumulators_of_convolutions(bias: Fraction, zero: bool) -> None:
     net.quant(net.node("Conv", "x", net.quant(kernel, 0.25), pads=[1] * 4), 1.5)
     front = transform(net.proto(), {"x": integers(-3, 4, 0.5, bias)}, "net")
     lowered = build_dataflow(front, Options())
-    entries = layer_reports(lowered, front.integer_ranges, front.bounds, {})
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {}, DEVICE)
     found = [entry for entry in entries if entry.accumulator]
     (mac,) = (la for la in lowered.dataflow.layers if isinstance(la, MatrixVector))
     tops = 7 * np.maximum(mac.weights, 0).sum(axis=1) + np.atleast_2d(mac.start).max(axis=0)
@@ -121,7 +123,7 @@ def test_datatype_bound_is_that_of_a2q(
 ) -> None:
     front = transform(read(MODELS / f"{name}.onnx"), {}, name)
     lowered = build_dataflow(front, Options())
-    entries = layer_reports(lowered, front.integer_ranges, front.bounds, {})
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, {}, DEVICE)
     found = [entry for entry in entries if entry.kind == "matrix_vector"]
     assert [entry.weight_bits for entry in found] == weight_bits
     for entry, w, n, s in zip(found, weight_bits, input_bits, signed, strict=True):
@@ -129,8 +131,8 @@ def test_datatype_bound_is_that_of_a2q(
         assert entry.accumulator.bits_datatype == ceil(alpha + log2(1 + 2**-alpha) + 1)
 
 
-def test_tensors_hold_integers_or_a_reason(front: Front) -> None:
-    entries = tensor_entries(front.loaded, front.loaded_ranges)
+def test_tensors_hold_integers_or_a_reason(front: Stages) -> None:
+    entries = tensor_entries(front.loaded.model, front.loaded.ranges)
     assert len({entry.name for entry in entries}) == len(entries)
     assert sum(entry.integer for entry in entries) >= 6
     for entry in entries:
@@ -142,7 +144,7 @@ def test_tensors_hold_integers_or_a_reason(front: Front) -> None:
             assert entry.scale is None
 
 
-def report(front: Front, synthesis: bool) -> Report:
+def report(front: Stages, synthesis: bool) -> Report:
     lowered = build_dataflow(front, Options())
 
     def result(number: int) -> SynthesisResult:
@@ -152,9 +154,9 @@ def report(front: Front, synthesis: bool) -> Report:
     layers = lowered.dataflow.layers
     results = {la.name: result(i) for i, la in enumerate(layers)} if synthesis else {}
     found = DesignSynthesis(results, result(700), result(900)) if synthesis else None
-    entries = layer_reports(lowered, front.integer_ranges, front.bounds, results)
+    entries = layer_reports(lowered, front.integer.ranges, front.bounds, results, DEVICE)
     sizing = size_fifos(lowered.dataflow)
-    sums = totals(sizing, entries, found, {})
+    sums = totals(sizing, entries, found, {}, DEVICE)
     fifos = fifo_reports(sizing)
     assert len(fifos) == len(lowered.dataflow.edges)
     assert sums.fifo_bits == sum(f.depth * f.width for f in fifos) > 0
@@ -163,7 +165,7 @@ def report(front: Front, synthesis: bool) -> Report:
         schema_version=SCHEMA_VERSION,
         model="a model",
         layers=entries,
-        tensors=tensor_entries(front.loaded, front.loaded_ranges),
+        tensors=tensor_entries(front.loaded.model, front.loaded.ranges),
         totals=sums,
         fifos=fifos,
         verification=None,
@@ -182,7 +184,7 @@ def rows(text: str, start: str) -> list[list[str]]:
     ]
 
 
-def test_totals_are_sums(front: Front) -> None:
+def test_totals_are_sums(front: Stages) -> None:
     made = report(front, synthesis=True)
     t = made.totals
     count = len(made.layers)
@@ -202,7 +204,7 @@ def test_totals_are_sums(front: Front) -> None:
     assert t.cycles == max(entry.cycles for entry in made.layers)
 
 
-def test_markdown_shows_every_layer_and_tensor(front: Front) -> None:
+def test_markdown_shows_every_layer_and_tensor(front: Stages) -> None:
     made = report(front, synthesis=True)
     text = markdown(made)
     assert text.startswith("# a model\n")
@@ -226,7 +228,7 @@ def test_markdown_shows_every_layer_and_tensor(front: Front) -> None:
     assert "of every layer alone and of all FIFOs, and the sum of both" in text
 
 
-def test_markdown_leaves_out_what_was_not_synthesised(front: Front) -> None:
+def test_markdown_leaves_out_what_was_not_synthesised(front: Stages) -> None:
     text = markdown(report(front, synthesis=False))
     (layers,), (fifos,) = rows(text, "sum of layers"), rows(text, "FIFOs")
     (summed,) = rows(text, "layers and FIFOs")

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hls.dataflow import Stream
 from hls.emit.rtl import emit_rtl
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
 from hls.simulate import toolchain as verilator_build
@@ -18,8 +17,6 @@ from hls.simulate.verilator import (
     build,
     compile_model,
     layer_interface,
-    pack_beats,
-    unpack_beats,
 )
 from sira.errors import SiraError
 
@@ -213,17 +210,6 @@ def test_same_sources_are_compiled_once(network, monkeypatch):
         sorted(simulator.memories.glob("*.sv")), simulator.interface, simulator.memories
     )
     assert again.library == simulator.library
-
-
-@pytest.mark.parametrize(("lanes", "bits"), [(1, 1), (3, 5), (7, 9), (2, 60), (16, 16)])
-def test_beats_round_trip(lanes, bits):
-    stream = Stream(2 * lanes, lanes, bits)
-    frames = np.random.default_rng(0).integers(0, 2**bits, (5, 2 * lanes))
-    beats = pack_beats(frames, stream, stream.width)
-    assert beats.shape == (10, (lanes * bits + 7) // 8)
-    first = int.from_bytes(beats[0].tobytes(), "little")
-    assert [first >> (bits * i) & (2**bits - 1) for i in range(lanes)] == frames[0, :lanes].tolist()
-    np.testing.assert_array_equal(unpack_beats(beats, stream), frames)
 
 
 # A register stage, its valid and its data output: one of the two is wrong.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,43 @@ from hls.dataflow import Dataflow, Layer
 from hls.emit.cpp import emit_hls
 from hls.emit.rtl import emit_rtl
 from hls.layers import MatrixVector, Thresholding
+from hls.lower.lower import Lowered
 from hls.simulate import verilator
-from hls.verify.hardware import Subject, Verification, verify
-from sira.driver.front import transform
-from sira.driver.hardware import build_dataflow, subject
+from hls.verify.hardware import Verification, verify
+from sira.driver.hardware import build_dataflow
 from sira.driver.options import Options
-from sira.verification.samples import draw
+from sira.verification.model import Model
+from sira.verification.samples import Samples, draw
+from transforms.stages import Stages, transform
 
 HIDDEN, STEPS, SCORES = "MatMul_2", "Quant_4", "MatMul_6"
 THRESHOLDS = f"thresholds of {STEPS} against the integer graph"
 
 
-@pytest.fixture(scope="module")
-def small() -> Subject:
-    front = transform(small_network().proto(), {}, "small")
-    return subject(front, build_dataflow(front, Options(target_cycles=24)))
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A model and its hardware."""
+
+    model: Model
+    lowered: Lowered
+
+    def verify(self, samples: Samples, rtl: Path | None, hls: Path | None) -> Verification:
+        return verify(self.model, self.lowered, samples, rtl=rtl, hls=hls)
+
+
+def design(stages: Stages, options: Options) -> Design:
+    model = Model(stages.proto, stages.loaded, stages.canonical, stages.integer)
+    return Design(model, build_dataflow(stages, options))
 
 
 @pytest.fixture(scope="module")
-def samples(small: Subject) -> dict[str, Any]:
-    return draw(small.original, small.original_ranges, 64)
+def small() -> Design:
+    return design(transform(small_network().proto(), {}, "small"), Options(target_cycles=24))
+
+
+@pytest.fixture(scope="module")
+def samples(small: Design) -> dict[str, Any]:
+    return draw(small.model.loaded.model, small.model.loaded.ranges, 64)
 
 
 def failed(verification: Verification) -> set[str]:
@@ -47,21 +64,22 @@ def failed(verification: Verification) -> set[str]:
     return names
 
 
-def with_layer(small: Subject, name: str, change: Callable[[Any], Layer]) -> Subject:
-    """The subject with one layer changed; everything else as it was."""
+def with_layer(small: Design, name: str, change: Callable[[Any], Layer]) -> Design:
+    """The design with one layer changed; everything else as it was."""
     old = small.lowered
     layers = tuple(change(la) if la.name == name else la for la in old.dataflow.layers)
     dataflow = Dataflow(old.dataflow.name, layers, old.dataflow.edges)
     return replace(small, lowered=replace(old, dataflow=dataflow))
 
 
-def test_an_intact_design_passes(small: Subject, samples: dict[str, Any]) -> None:
-    verification = verify(small, samples, rtl=None, hls=None)
+def test_an_intact_design_passes(small: Design, samples: dict[str, Any]) -> None:
+    verification = small.verify(samples, rtl=None, hls=None)
     assert verification.passed
     assert verification.samples == 64
-    assert verification.thresholds_checked == 18
-    assert verification.float32_agree + verification.float32_ties == 64
-    assert verification.tool == "Python"
+    model = verification.model
+    assert model.thresholds_checked == 18
+    assert (model.float32_agree or 0) + (model.float32_ties or 0) == 64
+    assert verification.hardware.tool == "Python"
     assert all(check.compared > 0 for check in verification.checks)
 
 
@@ -70,9 +88,9 @@ def test_operators_that_feed_no_output_are_left_out() -> None:
     output = net.nodes[-1].output[0]
     net.quant(output, 0.5)
     front = transform(net.proto(output), {}, "small")
-    unread = subject(front, build_dataflow(front, Options()))
-    drawn = draw(front.loaded, front.loaded_ranges, 4)
-    assert verify(unread, drawn, rtl=None, hls=None).passed
+    unread = design(front, Options())
+    drawn = draw(front.loaded.model, front.loaded.ranges, 4)
+    assert unread.verify(drawn, rtl=None, hls=None).passed
 
 
 def test_an_output_that_the_host_sends() -> None:
@@ -82,14 +100,14 @@ def test_an_output_that_the_host_sends() -> None:
     kernel = net.quant(np.arange(-6.0, 6.0).reshape(4, 3, 1, 1), 1.0)
     last = net.quant(net.node("Conv", sent, kernel), 1.0)
     front = transform(net.proto(sent, last), {}, "net")
-    both = subject(front, build_dataflow(front, Options()))
+    both = design(front, Options())
     assert len(both.lowered.outputs) == 2
-    drawn = draw(front.loaded, front.loaded_ranges, 4)
-    assert verify(both, drawn, rtl=None, hls=None).passed
+    drawn = draw(front.loaded.model, front.loaded.ranges, 4)
+    assert both.verify(drawn, rtl=None, hls=None).passed
 
 
 @pytest.mark.parametrize("name", [HIDDEN, SCORES])
-def test_single_weights_matter(small: Subject, samples: dict[str, Any], name: str) -> None:
+def test_single_weights_matter(small: Design, samples: dict[str, Any], name: str) -> None:
     (layer,) = (la for la in small.lowered.dataflow.layers if la.name == name)
     assert isinstance(layer, MatrixVector)
     for n, k in np.ndindex(layer.weights.shape):
@@ -100,24 +118,24 @@ def test_single_weights_matter(small: Subject, samples: dict[str, Any], name: st
         changed = with_layer(small, name, lambda la, w=weights: replace(la, weights=w))
         outputs = {HIDDEN: "t2", SCORES: "scores_integers"}
         assert f"Python execution of {outputs[name]}" in failed(
-            verify(changed, samples, rtl=None, hls=None)
+            changed.verify(samples, rtl=None, hls=None)
         )
 
 
 @pytest.mark.parametrize("name", [HIDDEN, SCORES])
-def test_every_start_value_matters(small: Subject, samples: dict[str, Any], name: str) -> None:
+def test_every_start_value_matters(small: Design, samples: dict[str, Any], name: str) -> None:
     (layer,) = (la for la in small.lowered.dataflow.layers if la.name == name)
     assert isinstance(layer, MatrixVector)
     for n in range(len(layer.start)):
         start = layer.start.copy()
         start[n] += 1
         changed = with_layer(small, name, lambda la, s=start: replace(la, start=s))
-        assert failed(verify(changed, samples, rtl=None, hls=None))
+        assert failed(changed.verify(samples, rtl=None, hls=None))
 
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_every_threshold_off_by_one_is_found_without_a_sample_at_it(
-    small: Subject, samples: dict[str, Any], step: int
+    small: Design, samples: dict[str, Any], step: int
 ) -> None:
     (layer,) = (la for la in small.lowered.dataflow.layers if la.name == STEPS)
     assert isinstance(layer, Thresholding)
@@ -126,48 +144,49 @@ def test_every_threshold_off_by_one_is_found_without_a_sample_at_it(
         thresholds = layer.thresholds.copy()
         thresholds[c, j] += step
         changed = with_layer(small, STEPS, lambda la, t=thresholds: replace(la, thresholds=t))
-        assert THRESHOLDS in failed(verify(changed, zeros, rtl=None, hls=None)), (c, j)
+        assert THRESHOLDS in failed(changed.verify(zeros, rtl=None, hls=None)), (c, j)
 
 
-def test_a_wrong_offset_of_a_wire_is_found(small: Subject, samples: dict[str, Any]) -> None:
+def test_a_wrong_offset_of_a_wire_is_found(small: Design, samples: dict[str, Any]) -> None:
     old = small.lowered
     wires = dict(old.wires)
     scores = old.outputs["out"]
     wires[scores] = replace(wires[scores], offset=wires[scores].offset + 1)
     changed = replace(small, lowered=replace(old, wires=wires))
-    assert failed(verify(changed, samples, rtl=None, hls=None)) == {
+    assert failed(changed.verify(samples, rtl=None, hls=None)) == {
         "Python execution of scores_integers"
     }
 
 
 @pytest.mark.parametrize("name, added", [("c3", 0.25), ("c7", 0.5), ("c8", 0.5)])
 def test_a_file_that_means_something_else_is_an_oracle_mismatch(
-    small: Subject, samples: dict[str, Any], name: str, added: float
+    small: Design, samples: dict[str, Any], name: str, added: float
 ) -> None:
     """One weight, the added constant or the quantizer's scale differs in the file, not in ours."""
     proto = onnx.ModelProto()
-    proto.CopyFrom(small.proto)
+    proto.CopyFrom(small.model.proto)
     (tensor,) = (t for t in proto.graph.initializer if t.name == name)
     array = numpy_helper.to_array(tensor).copy()
     array.reshape(-1)[0] += np.float32(added)
     tensor.CopyFrom(numpy_helper.from_array(array, name))
-    verification = verify(replace(small, proto=proto), samples, rtl=None, hls=None)
+    other = replace(small, model=replace(small.model, proto=proto))
+    verification = other.verify(samples, rtl=None, hls=None)
     assert verification.oracle_mismatches > 0
     assert not any(name.startswith("Python") for name in failed(verification))
 
 
 def test_a_dropped_beat_is_found(
-    small: Subject, samples: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    small: Design, samples: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emit_rtl(small.lowered.dataflow, tmp_path)
-    intact = verify(small, samples, rtl=tmp_path, hls=None)
+    intact = small.verify(samples, rtl=tmp_path, hls=None)
     assert intact.passed
-    assert intact.cycles_per_sample == 24
+    assert intact.hardware.cycles_per_sample == 24
     run = verilator.Simulator.run
     monkeypatch.setattr(
         verilator.Simulator, "run", lambda *args, **options: run(*args, **options, drop_beat=3)
     )
-    verification = verify(small, samples, rtl=tmp_path, hls=None)
+    verification = small.verify(samples, rtl=tmp_path, hls=None)
     assert failed(verification) == {
         f"Verilator, {how}"
         for how in ("frames back to back", "random stalls", "reset in mid-frame")
@@ -176,20 +195,18 @@ def test_a_dropped_beat_is_found(
     assert verification.oracle_mismatches == 0
 
 
-def test_accuracy_is_not_claimed_for_wrong_hardware(
-    small: Subject, samples: dict[str, Any]
-) -> None:
+def test_accuracy_is_not_claimed_for_wrong_hardware(small: Design, samples: dict[str, Any]) -> None:
     labelled = samples | {"y": np.arange(64) % 4}
-    right = verify(small, labelled, rtl=None, hls=None)
-    assert right.accuracy == right.accuracy_original
+    right = small.verify(labelled, rtl=None, hls=None)
+    assert right.accuracy == right.model.accuracy_original
     changed = with_layer(small, SCORES, lambda la: replace(la, start=la.start + 1))
-    wrong = verify(changed, labelled, rtl=None, hls=None)
+    wrong = changed.verify(labelled, rtl=None, hls=None)
     assert wrong.accuracy is None
-    assert wrong.accuracy_original == right.accuracy_original
+    assert wrong.model.accuracy_original == right.model.accuracy_original
 
 
 def test_missing_beats_of_the_hls_design_are_a_mismatch(
-    small: Subject, samples: dict[str, Any], tmp_path: Path
+    small: Design, samples: dict[str, Any], tmp_path: Path
 ) -> None:
     emit_hls(small.lowered.dataflow, tmp_path)
     source = tmp_path / "accelerator.cpp"
@@ -197,7 +214,7 @@ def test_missing_beats_of_the_hls_design_are_a_mismatch(
     damaged = re.sub(r"to_axi_stream<\d+,", "to_axi_stream<3,", text)
     assert damaged != text
     source.write_text(damaged)
-    verification = verify(small, samples, rtl=None, hls=tmp_path)
+    verification = small.verify(samples, rtl=None, hls=tmp_path)
     assert failed(verification) == {"HLS C++ under g++"} and not verification.passed
     (check,) = (c for c in verification.checks if c.name == "HLS C++ under g++")
     assert "the HLS C++ stopped: " in check.detail

@@ -29,10 +29,10 @@ from sira.certificate import checker
 from sira.certificate import writer as certify
 from sira.certificate.checker import Rejected, check, main
 from sira.datatypes import parse_input
-from sira.driver.front import transform
 from sira.errors import SiraError
 from sira.load import load, prepare
 from sira.numbers.scaled import ScaledInt
+from transforms.stages import transform
 
 BUNDLED = Path(__file__).parents[2] / "models"
 PIXELS = parse_input("UINT8,scale=1/255", [])[1]
@@ -154,8 +154,8 @@ def test_weights_that_share_a_factor_once_channels_are_gone() -> None:
     net.quant(hidden, 3.0, 2)
     front = transform(net.proto(), {})
     assert front.constant_channels
-    data = ir.to_proto(front.integer).SerializeToString()
-    claims = certify.certificate(front.integer, front.integer_ranges, data)
+    data = ir.to_proto(front.integer.model).SerializeToString()
+    claims = certify.certificate(front.integer.model, front.integer.ranges, data)
     assert check(data, claims) == 3
     wide = claims["layers"][-1]
     assert all((hi - lo) % 3 == 0 for lo, hi in zip(wide["lo"], wide["hi"], strict=True))

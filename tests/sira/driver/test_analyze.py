@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx_models import Net
 from residual_net import residual_network
 
-import sira.driver.check
-import sira.driver.front
+from sira.analysis.ranges import Ranges
 from sira.certificate import checker as certificate
 from sira.driver.cli import main
 from sira.errors import SiraError
 from sira.verification.check import Check
 from sira.verification.oracle import Oracle
+from transforms import to_thresholds
+from transforms.stages import PASSES
 
 DECLARED = "INT5,scale=1/7,bias=1/5"
 
@@ -103,17 +106,17 @@ def test_a_difference_is_exit_status_1(
     residual: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One weight of the integer model is changed behind the back of the analysis."""
-    convert = sira.driver.front.transforms.to_thresholds  # type: ignore[attr-defined]
 
-    def damaged(*arguments: Any) -> Any:
-        model = convert(*arguments)
+    def damaged(model: ir.Model, ranges: Ranges) -> ir.Model:
+        model = to_thresholds(model, ranges)
         for value in model.graph.initializers.values():
             if value.name == "left_weights" or value.name.startswith("t8_weights"):
                 value.const_value.numpy()[0, 0, 0, 0] += 1
                 return model
         raise AssertionError([*model.graph.initializers])
 
-    monkeypatch.setattr(sira.driver.front.transforms, "to_thresholds", damaged)  # type: ignore[attr-defined]
+    passes = [replace(p, run=damaged) if p.run is to_thresholds else p for p in PASSES]
+    monkeypatch.setattr("transforms.stages.PASSES", passes)
     status, report = analyzed(residual, "--input", DECLARED)
     assert status == 1
     assert report["verification"]["mismatches"] > 0
@@ -180,7 +183,7 @@ def test_files_of_an_earlier_run_go(residual: Path, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> list[Check]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sira.driver.check, "check_steps", broken)
+    monkeypatch.setattr("sira.verification.model.check_steps", broken)
     arguments = ["--analyze-only", str(residual), "-o", str(out), "--input", DECLARED]
     assert main(arguments) == 3
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
@@ -193,7 +196,7 @@ def test_a_refused_certificate_leaves_no_stages(
     def refused(*_: object) -> None:
         raise SiraError("no certificate can be written", where="stages", found="something")
 
-    monkeypatch.setattr(sira.driver.front.certify, "certificate", refused)  # type: ignore[attr-defined]
+    monkeypatch.setattr("sira.certificate.writer.certificate", refused)
     status, _ = analyzed(residual, "--input", DECLARED)
     assert status == 0
     assert [p.name for p in (residual.parent / "out").iterdir()] == ["report.json"]

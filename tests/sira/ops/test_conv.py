@@ -292,7 +292,7 @@ def test_sums_beyond_64_bits_are_an_error() -> None:
         ("Conv", (3, 1, 3), {"group": 4}, "operand shapes do not fit"),
         ("Conv", (3, 4, 3, 3), {}, "operand shapes do not fit"),
         ("Conv", (3, 4, 9), {}, "kernel is larger than the padded input"),
-        ("Conv", (3, 4, 3), {"pads": [1]}, "attribute pads has the wrong length"),
+        ("Conv", (3, 4, 3), {"pads": [1]}, "the attribute pads does not fit"),
         ("Conv", (3, 4, 3), {"auto_pad": "SAME"}, "unknown auto_pad"),
         ("ConvTranspose", (2, 4, 3), {}, "operand shapes do not fit"),
         ("ConvTranspose", (4, 1, 3), {"group": 3}, "operand shapes do not fit"),

@@ -205,7 +205,10 @@ def test_im2col_stays_per_channel():
         (_case("DepthToSpace", blocksize=3), "the blocks do not fit the tensor"),
         (_case("DepthToSpace", blocksize=2, mode="RCD"), "unknown mode, expected DCR or CRD"),
         (_im2col((1, 2, 2, 1), kernel_size=[3, 3], stride=[1, 1]), "kernel is larger"),
-        (_im2col((1, 2, 2, 1), kernel_size=[3], stride=[1, 1]), "Im2Col works on images"),
+        (
+            _im2col((1, 2, 2, 1), kernel_size=[3], stride=[1, 1]),
+            "the attribute kernel_size does not fit",
+        ),
     ],
 )
 def test_errors(net, text):

@@ -23,7 +23,7 @@ def _moved(scale: Fraction, bias: Fraction) -> list[tuple[str, float]]:
     net.quant("x")
     model = net.model()
     ranges = analyze(model, {"x": integers(-1, 2, scale, bias)})
-    graph = IntegerGraph(model, ranges, partial(pytest.fail, "no staircase is needed"))
+    graph = IntegerGraph(model, ranges, {}, partial(pytest.fail, "no staircase is needed"))
     made = on_lattice(graph, model.graph.inputs[0], Exact.of(1), Exact.of(0))
     steps = []
     while (node := made.producer()) is not None:

@@ -1,4 +1,4 @@
-// Spreading: pixels of an image at marked rows and columns, a constant between them.
+// Zero insertion: pixels of an image at marked rows and columns, a constant between them.
 #pragma once
 
 #include "ap_int.h"
@@ -7,8 +7,8 @@
 
 template <int Lanes, int Bits, unsigned long long Fill, typename RowAxis, typename ColumnAxis,
           int Beats>
-void stream_spread(hls::stream<ap_uint<Lanes * Bits> > &in,
-                   hls::stream<ap_uint<Lanes * Bits> > &out) {
+void stream_zero_insertion(hls::stream<ap_uint<Lanes * Bits> > &in,
+                           hls::stream<ap_uint<Lanes * Bits> > &out) {
   ap_uint<Lanes * Bits> fill;
   for (int lane = 0; lane < Lanes; ++lane) {
 #pragma HLS UNROLL

@@ -1,4 +1,4 @@
-"""Spreading against loops in Python."""
+"""Zero insertion against loops in Python."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pytest
 from layer_checks import check_hls, check_rtl
 
 from hls.dataflow import Ints, Stream
-from hls.layers import Spread
+from hls.layers import ZeroInsertion
 from hls.schedule import Phase
 from sira.errors import SiraError
 
 LAYERS = [
-    Spread("square", (3, 4, 4), (2, 2), 5, 3, 2),
-    Spread("serial", (3, 2, 3), (2, 3), 0, 4, 1),
-    Spread("rows_only", (3, 3, 2), (4, 1), 1, 1, 2),
-    Spread("columns_only", (3, 3, 2), (1, 2), 200, 8, 1),
-    Spread("nothing", (2, 3, 4), (1, 1), 3, 2, 4),
-    Spread("signal", (1, 5, 2), (1, 4), 7, 3, 2),
-    Spread("one_pixel", (1, 1, 6), (3, 3), 1, 2, 3),
-    Spread("wide", (2, 2, 20), (2, 2), 300, 9, 20),
+    ZeroInsertion("square", (3, 4, 4), (2, 2), 5, 3, 2),
+    ZeroInsertion("serial", (3, 2, 3), (2, 3), 0, 4, 1),
+    ZeroInsertion("rows_only", (3, 3, 2), (4, 1), 1, 1, 2),
+    ZeroInsertion("columns_only", (3, 3, 2), (1, 2), 200, 8, 1),
+    ZeroInsertion("nothing", (2, 3, 4), (1, 1), 3, 2, 4),
+    ZeroInsertion("signal", (1, 5, 2), (1, 4), 7, 3, 2),
+    ZeroInsertion("one_pixel", (1, 1, 6), (3, 3), 1, 2, 3),
+    ZeroInsertion("wide", (2, 2, 20), (2, 2), 300, 9, 20),
 ]
 
 
-def brute_force(layer: Spread, frames: Ints) -> tuple[Ints]:
+def brute_force(layer: ZeroInsertion, frames: Ints) -> tuple[Ints]:
     height, width, channels = layer.shape
     down, right = layer.strides
     results = []
@@ -51,7 +51,7 @@ def test_hls(tmp_path: Path) -> None:
 
 
 def test_streams_and_schedule() -> None:
-    layer = Spread("spread", (2, 2, 4), (3, 2), 1, 3, 2)
+    layer = ZeroInsertion("zero_insertion", (2, 2, 4), (3, 2), 1, 3, 2)
     assert layer.output_shape == (4, 3, 4)
     assert layer.inputs["in"] == Stream(16, 2, 3)
     assert layer.outputs["out"] == Stream(48, 2, 3) and layer.cycles == 24
@@ -62,7 +62,7 @@ def test_streams_and_schedule() -> None:
 
 
 def test_illegal_layers() -> None:
-    with pytest.raises(SiraError, match="spread: lanes does not divide the 4 channels"):
-        Spread("spread", (2, 2, 4), (2, 2), 1, 3, 3)
+    with pytest.raises(SiraError, match="zero_insertion: lanes does not divide the 4 channels"):
+        ZeroInsertion("zero_insertion", (2, 2, 4), (2, 2), 1, 3, 3)
     with pytest.raises(AssertionError):
-        Spread("spread", (2, 2, 4), (2, 2), 8, 3, 2)
+        ZeroInsertion("zero_insertion", (2, 2, 4), (2, 2), 8, 3, 2)

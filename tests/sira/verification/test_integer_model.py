@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,31 +16,30 @@ from onnx_models import Net, integers, point
 from residual_net import residual_network
 
 from sira import graph as g
+from sira.analysis.ranges import Analyzed
 from sira.datatypes import InputSpec
-from sira.driver.front import Front, transform
 from sira.numbers.scaled import Value
 from sira.verification import golden
 from sira.verification.check import Check
+from sira.verification.integer_model import check_integers, check_steps
 from sira.verification.oracle import Oracle
-from transforms.equality import check_integers, check_steps
+from transforms.stages import Stages, transform
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    front: Front
+    front: Stages
     oracle: Oracle
     file: onnx.ModelProto  # of the integer model
     ours: Mapping[str, Value]
 
     def integers(self, file: onnx.ModelProto) -> list[Check]:
-        stage = ir.from_proto(file)
-        return check_integers(stage, self.front.integer_ranges, Oracle(file), self.ours)
+        stage = with_constants(self.front.integer, file)
+        return check_integers(stage, Oracle(file), self.ours)
 
     def steps(self, file: onnx.ModelProto, oracle: Oracle | None = None) -> tuple[list[Check], int]:
-        front, stage = self.front, ir.from_proto(file)
-        return check_steps(
-            stage, Oracle(file), front.loaded, front.loaded_ranges, oracle or self.oracle
-        )
+        front, stage = self.front, with_constants(self.front.integer, file)
+        return check_steps(stage, Oracle(file), front.loaded, oracle or self.oracle)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +50,11 @@ def case() -> Case:
     q = np.random.default_rng(0).integers(0, 16, (40, 1, 2, 5, 5))
     q[0], q[1] = 0, 15
     ours = golden.run(
-        front.loaded, front.loaded_ranges, point(front.loaded_ranges, front.loaded, q)
+        front.loaded.model,
+        front.loaded.ranges,
+        point(front.loaded.ranges, front.loaded.model, q),
     )
-    return Case(front, Oracle(proto), ir.to_proto(front.integer), ours)
+    return Case(front, Oracle(proto), ir.to_proto(front.integer.model), ours)
 
 
 def differences(checks: list[Check]) -> set[str]:
@@ -62,6 +63,14 @@ def differences(checks: list[Check]) -> set[str]:
 
 def constants(file: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     return {t.name: numpy_helper.to_array(t) for t in file.graph.initializer}
+
+
+def with_constants(integer: Analyzed, file: onnx.ModelProto) -> Analyzed:
+    """The model, with the records of its tensors, and with the constants of a file."""
+    stage, arrays = integer.model.clone(), constants(file)
+    for name, value in stage.graph.initializers.items():
+        value.const_value = ir.Tensor(arrays[name], name=name)
+    return replace(integer, model=stage)
 
 
 def changed(file: onnx.ModelProto, name: str, index: Any, by: float = 1) -> onnx.ModelProto:
@@ -96,9 +105,9 @@ def test_every_threshold_is_checked(case: Case) -> None:
 
 def test_thresholds_off_by_one_are_found(case: Case) -> None:
     """At the border, too: thresholds of the first layer lie on a finer lattice there."""
-    arrays, ours = constants(case.file), case.front.integer_ranges
+    arrays, ours = constants(case.file), case.front.integer.ranges
     found = 0
-    for node in case.front.integer.graph:
+    for node in case.front.integer.model.graph:
         if node.op_type != "MultiThreshold":
             continue
         name, range_ = g.name(node.inputs[1]), ours.scaled(node.inputs[0])  # type: ignore[arg-type]
@@ -168,17 +177,15 @@ def test_sums_of_unrelated_scales() -> None:
     net, spec = plane()
     proto = net.proto()
     front = transform(proto, {"x": spec})
-    file, oracle = ir.to_proto(front.integer), Oracle(proto)
+    file, oracle = ir.to_proto(front.integer.model), Oracle(proto)
 
     def steps(file: onnx.ModelProto, oracle: Oracle = oracle) -> list[Check]:
-        stage = ir.from_proto(file)
-        return check_steps(stage, Oracle(file), front.loaded, front.loaded_ranges, oracle)[0]
+        stage = with_constants(front.integer, file)
+        return check_steps(stage, Oracle(file), front.loaded, oracle)[0]
 
-    checks, reachable = check_steps(
-        front.integer, Oracle(file), front.loaded, front.loaded_ranges, oracle
-    )
+    checks, reachable = check_steps(front.integer, Oracle(file), front.loaded, oracle)
     assert len(checks) == 3 and not any(check.mismatches for check in checks)
-    sides = [front.loaded_ranges.scaled(name) for name in ("left", "right")]
+    sides = [front.loaded.ranges.scaled(name) for name in ("left", "right")]
     spans = [int((side.hi - side.lo).max()) + 1 for side in sides if side is not None]
     assert checks[-1].compared == 3 * spans[0] * spans[1] > 300, "all pairs"
     arrays = constants(file)

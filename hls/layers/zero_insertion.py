@@ -1,25 +1,31 @@
-"""Spreading: a constant between the pixels of an image, for transposed convolution."""
+"""Zero insertion: a constant between the pixels of an image, for transposed convolution."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
-from hls.dataflow import Instance, Ints, Kernel, Resources, Stream
+from hls.dataflow import Instance, Ints, Kernel, Stream
+from hls.inventory import Counters, Inventory, Logic, Multiplexers
+from hls.layers.parts.folding import Defaults
 from hls.layers.parts.memories import check_folding
 from hls.layers.parts.phases import periodic_phases
 from hls.schedule import Process, Schedule
 
 
 @dataclass(frozen=True)
-class Spread:
+class ZeroInsertion(Defaults):
     """Pixel (row, column) goes to (row * strides[0], column * strides[1]); the others are ``fill``.
 
     ``shape`` = (height, width, channels) becomes ((height - 1) * strides[0] + 1,
     (width - 1) * strides[1] + 1, channels). ``fill`` is a count in every channel.
     """
+
+    kind: ClassVar[str] = "spread"
 
     name: str
     shape: tuple[int, int, int]
@@ -53,6 +59,10 @@ class Spread:
     def cycles(self) -> int:
         return self.outputs["out"].beats
 
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        return {"lanes": self.shape[2]}
+
     def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
         (frames,) = inputs
         count = len(frames)
@@ -76,12 +86,14 @@ class Spread:
             "RowStride": self.strides[0],
             "ColumnStride": self.strides[1],
         }
-        return Instance("stream_spread", parameters, parts=("frame_counter", "stride_counter"))
+        return Instance(
+            "stream_zero_insertion", parameters, parts=("frame_counter", "stride_counter")
+        )
 
     def kernel(self) -> Kernel:
         height, width, channels = self.output_shape
         return Kernel(
-            "stream_spread",
+            "stream_zero_insertion",
             {
                 "Lanes": self.lanes,
                 "Bits": self.bits,
@@ -99,14 +111,16 @@ class Spread:
         phases = periodic_phases({"in": takes.ravel()}, {"out": np.ones(takes.size, dtype=bool)})
         return Schedule((Process(phases, 0),))
 
-    def estimate(self) -> Resources:
-        """A LUT for each bit of a beat, and counters of the rows, columns and beats of the output.
+    def inventory(self) -> Inventory:
+        """A choice for each bit of a beat, and counters of the rows, columns and beats of the
+        output.
 
         With them, the next row and column from the input. Exact in FF and 2 LUTs off over the 2
         layers of tests/benchmarks/fit_estimates.py, in Yosys counts.
         """
         height, width, channels = self.output_shape
-        ff = (channels // self.lanes - 1).bit_length() if max(self.strides) > 1 else 0
+        bits = (channels // self.lanes - 1).bit_length() if max(self.strides) > 1 else 0
         for size, stride in zip((height, width), self.strides, strict=True):
-            ff += (size - 1).bit_length() * (1 + (stride > 1))
-        return Resources(lut=self.lanes * self.bits + 3 * ff // 2 + 3, ff=ff)
+            bits += (size - 1).bit_length() * (1 + (stride > 1))
+        choices = Multiplexers(self.lanes * self.bits)
+        return choices, Counters(bits, Fraction(3, 2)), Logic("control", 3)

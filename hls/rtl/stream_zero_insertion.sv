@@ -1,8 +1,8 @@
-// Spreading: beats of the constant Fill between the pixels of an image.
+// Zero insertion: beats of the constant Fill between the pixels of an image.
 //
 // The output has Rows x Columns pixels of Beats beats each; those at multiples of the strides come
 // from the input. The first and the last pixel do, so nothing leaves after a frame.
-module stream_spread #(
+module stream_zero_insertion #(
   parameter int unsigned             Width        = 8,
   parameter int unsigned             FillWords    = 1,      // 32 bits each
   parameter logic [FillWords*32-1:0] Fill         = 32'd0,
