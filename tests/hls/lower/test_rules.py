@@ -6,12 +6,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx_models import Net, annotated, integers
+from sira.driver.front import Front, transform
 
 from hls.dataflow import Layer
 from hls.layers import ArgMax, MatrixVector
 from hls.lower.lower import lower
 from hls.lower.rules import RULES, rule
-from sira.driver.front import Front, transform
 from sira.errors import SiraError
 
 RNG = np.random.default_rng(4)
