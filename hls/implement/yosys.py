@@ -44,7 +44,7 @@ from hls.emit.rtl import (
     memory_files,
     memory_text,
 )
-from hls.simulate.toolchain import cache_folder, digest
+from hls.simulate.toolchain import cache_folder, digest, missing
 from sira.errors import SiraError
 
 LAYER_TOP = "layer_top"
@@ -208,8 +208,8 @@ def _cached(rtl: Path, sources: Sequence[str], part: str, top: str = LAYER_TOP) 
     for path in sorted(rtl.iterdir()):
         parts += [path.name.encode(), path.read_bytes()]
     cached = cache_folder() / "synthesis" / digest(parts)
-    if not cached.exists():
-        with tempfile.TemporaryDirectory(prefix="sira-") as work:
+    with missing(cached) as needed, tempfile.TemporaryDirectory(prefix="sira-") as work:
+        if needed:
             _store(synthesize(rtl, top, part, Path(work), sources=sources), cached)
     record = json.loads((cached / "result.json").read_text())
     return _result(record["cells"], record["logic_depth"], record["tool"], cached / "netlist.v")

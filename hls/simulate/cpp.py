@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,12 @@ from numpy.typing import NDArray
 from hls.dataflow import Dataflow, Ints, Stream
 from hls.emit.cpp import LIBRARY
 from hls.emit.rtl import stream_bytes
-from hls.simulate.toolchain import cache_folder, compiler
+from hls.simulate.toolchain import cache_folder, compiler, in_parallel, missing
 from hls.simulate.verilator import SimulationError
 from sira.errors import SiraError
 
 _SIMULATION = LIBRARY / "sim"
+_PRELUDE = _SIMULATION / "prelude.h"
 # For one second more of compile time than -O0, -O1 runs 15 times as fast; -O2 gains nothing more.
 # Hidden symbols keep several simulations apart that live in one process.
 _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-w")
@@ -53,15 +56,48 @@ def _content_hash(files: list[Path], *words: str) -> str:
 def compile_hls(directory: Path) -> Path:
     """Compile an emitted folder into a shared object, unless the cache has it; returns its path."""
     version = subprocess.run([compiler(), "--version"], capture_output=True, text=True).stdout
-    sources = sorted(directory.glob("*.?pp")) + sorted(_SIMULATION.iterdir())
-    library = cache_folder() / "hls" / f"{_content_hash(sources, compiler(), version, *_FLAGS)}.so"
-    if library.exists():
-        return library
-    library.parent.mkdir(parents=True, exist_ok=True)
-    # Compile under another name: a second process must never load half a file.
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-        output = Path(scratch) / library.name
+    recipe = (compiler(), version, *_FLAGS)
+    headers = [*sorted(_SIMULATION.glob("*.h")), *sorted(ap_types().rglob("*.h"))]
+    sources = [*sorted(directory.glob("*.?pp")), _SIMULATION / "simulate.cpp", *headers]
+    library = cache_folder() / "hls" / f"{_content_hash(sources, *recipe)}.so"
+    if not library.exists():
+        prelude = library.with_name(f"prelude-{_content_hash(headers, *recipe)}") / _PRELUDE.name
+        # The first design does not wait for the compiled headers, which serve the next ones.
+        beside = [] if _compiled(prelude).exists() else [partial(_compile_headers, prelude)]
+        in_parallel([partial(_compile, directory, library, prelude), *beside])
+    return library
+
+
+def _compiled(header: Path) -> Path:
+    return header.with_name(f"{header.name}.gch")
+
+
+def _compile_headers(prelude: Path) -> None:
+    """Compile the headers of all designs, which take half of the time of a small one."""
+    target = _compiled(prelude)
+    with missing(target) as needed, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        if needed:
+            shutil.copyfile(_PRELUDE, prelude)
+            output = Path(scratch) / target.name
+            include = [f"-I{_SIMULATION}", "-isystem", str(ap_types())]
+            command = [compiler(), *_FLAGS, *include, "-x", "c++-header", str(prelude)]
+            # A fault of the headers is told by the compiler of the design.
+            if not subprocess.run([*command, "-o", output], capture_output=True).returncode:
+                output.replace(target)
+
+
+def _compile(directory: Path, library: Path, prelude: Path) -> None:
+    """Compile a folder, with the compiled headers where there are some."""
+    # Wide streams need another limit of ap_int.h than the one that was compiled.
+    limited = "#define AP_INT_MAX_W" in (directory / "accelerator.cpp").read_text()
+    with missing(library) as needed, tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        if not needed:
+            return
         include = [f"-I{directory}", f"-I{_SIMULATION}", "-isystem", str(ap_types())]
+        if _compiled(prelude).exists() and not limited:
+            include += ["-include", str(prelude)]
+        # Compile under another name: a second process must never load half a file.
+        output = Path(scratch) / library.name
         source = str(_SIMULATION / "simulate.cpp")
         done = subprocess.run(
             [compiler(), *_FLAGS, *include, "-o", str(output), source],
@@ -77,7 +113,6 @@ def compile_hls(directory: Path) -> Path:
                 remedy="the folder must be as it was written; compile the model again",
             )
         output.replace(library)
-    return library
 
 
 def _pack(values: Ints, stream: Stream) -> NDArray[np.uint8]:

@@ -14,12 +14,15 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
+
+from filelock import FileLock
 
 from sira.errors import SiraError
 
@@ -80,11 +83,11 @@ def shared_libraries(
     folder = cache_folder() / "models"
     folder.mkdir(parents=True, exist_ok=True)
     libraries = [folder / f"{model.digest()}.so" for model in models]
-    missing = {
+    absent = {
         path: model for path, model in zip(libraries, models, strict=True) if not path.exists()
     }
-    runtime = _runtime() if missing else folder
-    builds = [partial(_build_library, path, model, runtime) for path, model in missing.items()]
+    runtime = _runtime() if absent else folder
+    builds = [partial(_build_library, path, model, runtime) for path, model in absent.items()]
     in_parallel([*beside, *builds])
     return libraries
 
@@ -119,7 +122,9 @@ def in_parallel(jobs: Sequence[Callable[[], None]]) -> None:
 
 def _build_library(library: Path, model: Model, runtime: Path) -> None:
     """Verilate and compile in a temporary folder, then move the library into the cache."""
-    with tempfile.TemporaryDirectory(prefix="sira-") as name:
+    with missing(library) as needed, tempfile.TemporaryDirectory(prefix="sira-") as name:
+        if not needed:
+            return
         folder = Path(name)
         for file, text in model.texts.items():
             (folder / file).write_bytes(text)
@@ -156,9 +161,12 @@ def _runtime() -> Path:
     include = verilator_root() / "include"
 
     def make(command: Sequence[str], target: str) -> None:
-        if (folder / target).exists():
-            return
-        with tempfile.TemporaryDirectory(prefix="sira-") as name:
+        with (
+            missing(folder / target) as needed,
+            tempfile.TemporaryDirectory(prefix="sira-") as name,
+        ):
+            if not needed:
+                return
             (Path(name) / _PRELUDE).write_bytes(prelude)
             _check(run_tool([*_compile(), *command, "-o", "made"], Path(name)), "g++")
             _publish(Path(name) / "made", folder / target)
@@ -169,6 +177,20 @@ def _runtime() -> Path:
     jobs = [partial(make, ["-c", str(include / f)], f"{Path(f).stem}.o") for f in _RUNTIME]
     in_parallel([partial(make, ["-x", "c++-header", _PRELUDE], f"{_PRELUDE}.gch"), *jobs])
     return folder
+
+
+@contextmanager
+def missing(target: Path) -> Iterator[bool]:
+    """Whether ``target`` of the cache must be made, which nobody else does in the meantime.
+
+    Who needs the same at the same time, in this process or in another one, waits and finds it made.
+    """
+    if target.exists():
+        yield False
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f"{target.name}.lock")):
+        yield not target.exists()
 
 
 def _publish(source: Path, target: Path) -> None:
