@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hls.simulate.toolchain import cache_folder
+from hls.simulate.toolchain import cache_folder, missing
 from sira.errors import SiraError
 
 
@@ -46,3 +49,30 @@ def test_a_folder_that_cannot_be_written(
     monkeypatch.setenv(name, str(tmp_path / "file"))
     with pytest.raises(SiraError, match=r"cannot be written, found .*; set SIRA_CACHE to a folder"):
         cache_folder()
+
+
+def test_what_many_need_at_once_is_made_once(tmp_path):
+    target = tmp_path / "cache" / "made"
+    makers, start = [], threading.Barrier(8)
+
+    def need(number):
+        start.wait()
+        with missing(target) as needed:
+            if needed:
+                makers.append(number)
+                time.sleep(0.05)
+                target.write_text("made")
+        assert target.read_text() == "made"
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(need, range(8)))
+    assert len(makers) == 1
+
+
+def test_another_one_makes_what_the_first_could_not(tmp_path):
+    target = tmp_path / "made"
+    with pytest.raises(RuntimeError, match="broken"), missing(target) as needed:
+        assert needed
+        raise RuntimeError("broken")
+    with missing(target) as needed:
+        assert needed
