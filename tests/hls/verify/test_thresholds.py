@@ -9,13 +9,13 @@ import onnx_ir as ir
 import pytest
 from lookup_table import LookupTable, lookup_table
 from onnx_models import Net, annotated, integers
-from sira.driver.front import transform
 
 from hls.dataflow import Ints
 from hls.layers import Thresholding
 from hls.lower.lower import Lowered, lower
 from hls.lower.tails import CANDIDATES
 from hls.verify.thresholds import check_layers
+from transforms.stages import transform
 
 RNG = np.random.default_rng(3)
 
@@ -58,8 +58,8 @@ NETS = {
 
 def built(name: str) -> tuple[ir.Model, Lowered]:
     net, spec = NETS[name]
-    front = transform(annotated(net.proto()), {"x": spec}, "net")
-    return front.integer, lower(front.integer, front.integer_ranges, "net")
+    stages = transform(annotated(net.proto()), {"x": spec}, "net")
+    return stages.integer.model, lower(stages.integer.model, stages.integer.ranges, "net")
 
 
 def with_layer(lowered: Lowered, changed: object) -> Lowered:
