@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hls.dataflow import Ints, Resources, Stream
+from hls.dataflow import Ints, Stream
+from hls.inventory import Logic
 from hls.lower.tails import Tail
 
 
@@ -37,8 +38,8 @@ class LookupTable:
         counts = frames.reshape(-1, len(self.table))
         return (self.table[np.arange(len(self.table)), counts].reshape(frames.shape),)
 
-    def estimate(self):
-        return Resources(lut=self.lut)
+    def inventory(self):
+        return (Logic("table", self.lut),)
 
 
 def lookup_table(tail: Tail, lut: int = 1) -> LookupTable:

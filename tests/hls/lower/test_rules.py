@@ -13,12 +13,13 @@ from hls.layers import ArgMax, MatrixVector
 from hls.lower.lower import lower
 from hls.lower.rules import RULES, rule
 from sira.errors import SiraError
+from transforms.stages import Stages, transform
 
 RNG = np.random.default_rng(4)
 
 
 @pytest.fixture(scope="module")
-def front() -> Front:
+def stages() -> Stages:
     """Two products, ``MatMul_1`` and ``MatMul_4``, and a decision."""
     net = Net((1, 6))
     hidden = net.node("MatMul", "x", net.quant(RNG.integers(-7, 8, (6, 4)) * 0.25, 0.25))
@@ -34,17 +35,17 @@ def units(layers: tuple[Layer, ...]) -> dict[str, MatrixVector]:
 
 
 def test_an_operator_without_a_rule_is_the_hosts(
-    front: Front, monkeypatch: pytest.MonkeyPatch
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = lower(front.integer, front.integer_ranges, "net")
+    built = lower(stages.integer.model, stages.integer.ranges, "net")
     assert isinstance(built.dataflow.layers[-1], ArgMax) and "ArgMax" not in built.host
     monkeypatch.delitem(RULES, "ArgMax")
-    built = lower(front.integer, front.integer_ranges, "net")
+    built = lower(stages.integer.model, stages.integer.ranges, "net")
     assert isinstance(built.dataflow.layers[-1], MatrixVector) and "ArgMax" in built.host
 
 
 def test_what_must_be_hardware_is_an_error_elsewhere(
-    front: Front, monkeypatch: pytest.MonkeyPatch
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(build: object, node: ir.Node) -> None:
         """Leaves every node to the host."""
@@ -52,7 +53,7 @@ def test_what_must_be_hardware_is_an_error_elsewhere(
     monkeypatch.delitem(RULES, "MatMul")
     rule("MatMul", to_host=False)(refuse)
     with pytest.raises(SiraError, match=r"MatMul_1.*no hardware for these operators"):
-        lower(front.integer, front.integer_ranges, "net")
+        lower(stages.integer.model, stages.integer.ranges, "net")
 
 
 def test_an_operator_has_one_rule() -> None:
@@ -60,14 +61,14 @@ def test_an_operator_has_one_rule() -> None:
         rule("Conv")(RULES["Conv"].lower)
 
 
-def test_accumulators_have_the_widths_asked_for(front: Front) -> None:
+def test_accumulators_have_the_widths_asked_for(stages: Stages) -> None:
     """By layer; the least width where none is asked for, and reported whatever is asked for."""
-    least = lower(front.integer, front.integer_ranges, "net")
+    least = lower(stages.integer.model, stages.integer.ranges, "net")
     needed = {name: la.accumulator_bits for name, la in units(least.dataflow.layers).items()}
     assert least.windows == needed and len(needed) == 2
     first, second = needed
     for bits in (needed[first] + 5, needed[first] - 1):
-        built = lower(front.integer, front.integer_ranges, "net", {first: bits})
+        built = lower(stages.integer.model, stages.integer.ranges, "net", {first: bits})
         found = {name: la.accumulator_bits for name, la in units(built.dataflow.layers).items()}
         assert found == {first: bits, second: needed[second]}
         assert built.windows == needed

@@ -58,9 +58,8 @@ NETS = {
 
 def built(name: str) -> tuple[ir.Model, Lowered]:
     net, spec = NETS[name]
-    front = transform(annotated(net.proto()), {"x": spec}, "net")
-    integer = front.integer
-    return integer.model, lower(integer.model, integer.ranges, "net")
+    stages = transform(annotated(net.proto()), {"x": spec}, "net")
+    return stages.integer.model, lower(stages.integer.model, stages.integer.ranges, "net")
 
 
 def with_layer(lowered: Lowered, changed: object) -> Lowered:
