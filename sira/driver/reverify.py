@@ -15,7 +15,7 @@ from hls.dataflow import Dataflow
 from hls.verify.hardware import Verification, verify
 from sira import graph as g
 from sira.datatypes import InputSpec, parse_datatype
-from sira.driver.build_folder import SAMPLES
+from sira.driver.build_folder import SAMPLES, read_build
 from sira.driver.hardware import build_dataflow, emit_design
 from sira.driver.options import Options
 from sira.errors import SiraError
@@ -29,14 +29,20 @@ from transforms.stages import transform
 
 
 def reverify(
-    directory: Path, report: Report, *, seed: int = 0, progress: Progress | None = None
+    directory: Path,
+    report: Report | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Verification:
     """Simulate the files in ``directory`` on its recorded samples and compare with golden.
 
-    The design is rebuilt in memory from the loaded model and the options in the ``report``; only
-    the files in ``rtl`` and ``hls`` are simulated. Their constants are also compared with the
-    model's, one by one, because samples touch few of the thresholds.
+    The design is rebuilt in memory from the loaded model and the options in the ``report``
+    (default: that of the folder); only the files in ``rtl`` and ``hls`` are simulated. Their
+    constants are also compared with the model's, one by one, because samples touch few of the
+    thresholds.
     """
+    report = read_build(directory) if report is None else report
     options = _options(report)
     loaded = read(directory / "stages" / "01_loaded.onnx")
     stages = transform(loaded, options.specs, report.model)

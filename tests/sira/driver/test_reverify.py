@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import pytest
 
 import sira
-from sira.driver.build_folder import read_build
 from sira.driver.cli import main, verify_main
 from sira.driver.reverify import reverify
 
@@ -89,7 +88,7 @@ def test_a_threshold_off_by_one_is_found_where_no_sample_meets_it(folder: Path) 
     path = folder / "rtl" / "quant_4_thresholds_00.mem"
     for word in range(3):
         flip(path, word)
-        (check,) = (c for c in reverify(folder, read_build(folder)).checks if c.name == MEMORIES)
+        (check,) = (c for c in reverify(folder).checks if c.name == MEMORIES)
         assert check.mismatches == 1
         assert check.detail.startswith(f"first in rtl/{path.name}, word {word}: ")
         flip(path, word)
@@ -101,7 +100,7 @@ def test_a_threshold_off_by_one_is_found_where_no_sample_meets_it(folder: Path) 
 ])  # fmt: skip
 def test_missing_words_are_found(folder: Path, damage: Callable[[Path], None]) -> None:
     damage(folder / "rtl" / "matmul_6_weights.mem")
-    assert not reverify(folder, read_build(folder)).passed
+    assert not reverify(folder).passed
 
 
 @pytest.mark.parametrize("layer, array", [
@@ -254,4 +253,4 @@ def test_declared_inputs_are_remembered(tmp_path: Path) -> None:
     assert sira.compile(net.proto(), options).passed
     recorded = json.loads((tmp_path / "report.json").read_text())["options"]["inputs"]
     assert recorded == {"x": {"datatype": "INT4", "scale": ["1/3"], "bias": ["-1/7"]}}
-    assert reverify(tmp_path, read_build(tmp_path)).passed
+    assert reverify(tmp_path).passed
