@@ -28,6 +28,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     Each takes a run of neighbours, which share fixtures, and helps the others at its end.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:  # It is one of them, and must not start its own.
+        return
     option = config.option
     if "PYTEST_XDIST_WORKER" in os.environ:  # one of these processes, which has options of its own
         return
