@@ -105,14 +105,15 @@ def _compile(
             np.savez_compressed(work / SAMPLES, **chosen)  # type: ignore[arg-type]
     verification = None
     if chosen is not None:
-        verification = verify(
-            Model(proto, stages.loaded, stages.canonical, stages.integer),
-            lowered,
-            chosen,
-            rtl=work / "rtl" if options.backend != "hls" else None,
-            hls=work / "hls" if options.backend != "verilog" else None,
-            watch=watch,
-        )
+        with watch.stage("verify"):
+            verification = verify(
+                Model(proto, stages.loaded, stages.canonical, stages.integer),
+                lowered,
+                chosen,
+                rtl=work / "rtl" if options.backend != "hls" else None,
+                hls=work / "hls" if options.backend != "verilog" else None,
+                watch=watch,
+            )
     synthesis = None
     if options.synth == "yosys":
         with watch.stage("synthesis"):
