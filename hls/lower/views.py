@@ -30,13 +30,13 @@ from sira.ops import apply, known
 from sira.ops.layout import permutation
 
 
-@rule("Cast", "Identity")
+@rule("Cast")
 def same(build: Lowering, node: ir.Node) -> Wire:
     """An operator that does nothing on integers."""
     return build.wire(node.inputs[0])
 
 
-@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+@rule("Reshape")
 def reshape(build: Lowering, node: ir.Node) -> Wire:
     """Another shape of the same stream, as far as its order of elements allows."""
     wire = build.wire(node.inputs[0])
@@ -71,27 +71,22 @@ def in_own_shape(build: Lowering, node: ir.Node, index: int) -> Wire:
     return found
 
 
-def _picked(build: Lowering, node: ir.Node, output: int = 0) -> Ints:
-    """For each element of an output the number of the input's element that it is."""
+def _picked(build: Lowering, node: ir.Node) -> Ints:
+    """For each element of the output the number of the input's element that it is."""
     x = node.inputs[0]
     assert x is not None
     shape = g.shape(x)
     numbers = np.arange(prod(shape)).reshape(shape)
     counted = {g.name(x): ScaledInt(numbers, numbers, Exact.of(1), Exact.of(0))}
-    found = apply(node, known(counted, build.ranges.values))[output]
+    found = apply(node, known(counted, build.ranges.values))[0]
     assert isinstance(found, ScaledInt)
-    return np.broadcast_to(found.lo, g.shape(node.outputs[output]))
+    return np.broadcast_to(found.lo, g.shape(node.outputs[0]))
 
 
-@rule("Gather", "Slice", "Split")
-def sliced(build: Lowering, node: ir.Node) -> dict[ir.Value, Wire]:
-    """Boxes of a tensor: one, or the several of a Split."""
-    return {value: _box(build, node, i) for i, value in enumerate(node.outputs)}
-
-
-def _box(build: Lowering, node: ir.Node, output: int) -> Wire:
+@rule("Gather", "Slice")
+def sliced(build: Lowering, node: ir.Node) -> Wire:
     """The elements of a box, in regular steps along each axis."""
-    wire, picked = in_own_shape(build, node, 0), _picked(build, node, output)
+    wire, picked = in_own_shape(build, node, 0), _picked(build, node)
     sizes = wire.layout.sizes
     lines = [np.unique(c) for c in np.unravel_index(picked.reshape(-1), sizes)]
     box = np.ravel_multi_index(np.ix_(*lines), sizes)
@@ -101,7 +96,7 @@ def _box(build: Lowering, node: ir.Node, output: int) -> Wire:
     if box.size != picked.size or (box.reshape(-1) != picked.reshape(-1)).any() or not regular:
         raise refuse(
             node, "this selection has no layer",
-            "regular rising steps along each axis", f"{g.shape(node.outputs[output])} of {sizes}",
+            "regular rising steps along each axis", f"{g.shape(node.outputs[0])} of {sizes}",
         )  # fmt: skip
     if len(moving) > 2:
         raise refuse(node, "too many axes", "rows, columns, channels", str(sizes))
@@ -110,18 +105,15 @@ def _box(build: Lowering, node: ir.Node, output: int) -> Wire:
     starts = tuple(0 if a is None else int(lines[a][0]) for a in axes)
     stops = tuple(1 if a is None else int(lines[a][-1]) + 1 for a in axes)
     strides = tuple(1 if a is None else steps[a] for a in axes)
-    name = g.label(node)
-    if len(node.outputs) > 1:
-        name = build.between(f"{name}_{output}")
     port = wire.port
     if picked.size != prod(sizes):
-        layer = Slice(name, _three(shape), _three(starts), _three(stops), _three(strides),
+        layer = Slice(g.label(node), _three(shape), _three(starts), _three(stops), _three(strides),
                       wire.bits, 1)  # fmt: skip
         port = build.chain(layer, wire.port)
     factor, offset = (v[lines[wire.layout.order[-1]]] for v in by_channel(wire))
     layout = Layout(tuple(len(line) for line in lines), wire.layout.order)
     result = settled(Wire(port, wire.bits, layout, offset, factor))
-    return result.reshaped(g.shape(node.outputs[output]))
+    return result.reshaped(g.shape(node.outputs[0]))
 
 
 def _three(values: Shape) -> tuple[int, int, int]:
