@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from filelock import FileLock
+
 from sira.errors import SiraError
 
 
@@ -32,21 +34,21 @@ def contents(files: Iterable[Path]) -> list[bytes | str]:
 def cached(entry: str, make: Callable[[Path], None]) -> Path:
     """The file or folder ``entry`` of the cache, a relative path; made where it is missing.
 
-    ``make`` gets a path to write to. What it wrote appears in the cache in one piece, so parallel
-    processes never see half of it; where two make the same, either one stays.
+    ``make`` gets a path to write to. What it wrote appears in the cache in one piece. Who needs the
+    same at the same time, in this process or in another one, waits and finds it made.
     """
     target = cache_folder() / entry
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as scratch:
-        made = Path(scratch) / target.name
-        make(made)
-        try:
-            made.replace(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
+    locks = cache_folder() / "locks"
+    locks.mkdir(exist_ok=True)
+    with FileLock(locks / f"{digest([entry])}.lock"):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as scratch:
+                made = Path(scratch) / target.name
+                make(made)
+                made.replace(target)
     return target
 
 

@@ -15,12 +15,23 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.numbers.scaled import Ints
+from sira.ops import mac_of
+from sira.ops.layout import permutation
+from sira.ops.quant import threshold_axis
 
 _RECORD = "sira.provenance"
 _CHANNELS, _SHIFT = "sira.channels", "sira.shift"
 """Keys of a tensor's metadata in the file, for people: channels that are left, and the shift."""
 
 _SAME = np.ones((), np.int64)
+
+_OF_IMAGES = frozenset(
+    (
+        *("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"),
+        *("DepthToSpace", "SpaceToDepth", "BatchNormalization"),
+    )
+)
+"""Operators on (N, C, ...), besides those that multiply and accumulate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +132,58 @@ def _text(numbers: Ints) -> str:
 def by_origin(values: Iterable[ir.Value]) -> dict[str, ir.Value]:
     """Tensors by the original tensor that their integers were made for."""
     return {origin: v for v in values if (origin := of(v).origin) is not None}
+
+
+def channel_axis(value: ir.Value) -> int:
+    """The axis of a tensor along which its channels lie, counted from the front.
+
+    The operators in front of the tensor say so, or, where it comes from the graph's input alone,
+    those behind it. Where none does, channels lie along axis 1 of three axes or more, else along
+    the last.
+    """
+    rank = len(g.shape(value))
+    axes, tensor = list(range(rank)), value  # axes of ``value`` by axis of the tensor in view
+    while (node := tensor.producer()) is not None:
+        if (found := _stated(node, tensor)) is not None:
+            return axes[found]
+        before = [v for v in g.dynamic_inputs(node) if len(g.shape(v)) == rank]
+        if not before:
+            return _usual(rank)
+        if node.op_type == "Transpose":
+            axes = [axes[i] for i in np.argsort(permutation(node, rank))]
+        tensor = before[0]
+    return _read_along(tensor, axes)
+
+
+def _stated(node: ir.Node, tensor: ir.Value) -> int | None:
+    """The axis of the channels of ``tensor``, which a node reads or makes, if the node says so."""
+    rank = len(g.shape(tensor))
+    if (mac := mac_of(node)) is not None and len(g.shape(node.outputs[0])) == rank:
+        return rank + mac.axis
+    if node.op_type in _OF_IMAGES and rank > 1:
+        return 1
+    rows = g.array(node.inputs[1]) if node.op_type == "MultiThreshold" else None
+    return threshold_axis(node) if rows is not None and len(rows) > 1 else None
+
+
+def _read_along(value: ir.Value, axes: list[int]) -> int:
+    """The one of ``axes`` along which the readers of ``value`` find its channels."""
+    rank = len(axes)
+    seen, pending = set(), [(value, axes)]
+    while pending:
+        tensor, axes = pending.pop(0)
+        for node in g.consumers(tensor):
+            if node in seen:
+                continue
+            seen.add(node)
+            if (found := _stated(node, tensor)) is not None:
+                return axes[found]
+            if len(g.shape(node.outputs[0])) != rank or node.op_type == "Reshape":
+                continue
+            order = permutation(node, rank) if node.op_type == "Transpose" else range(rank)
+            pending.append((node.outputs[0], [axes[i] for i in order]))
+    return _usual(rank)
+
+
+def _usual(rank: int) -> int:
+    return 1 if rank > 2 else max(rank - 1, 0)

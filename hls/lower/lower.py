@@ -16,7 +16,6 @@ import onnx_ir as ir
 
 from hls.dataflow import Dataflow, Edge, Layer, Port
 from hls.layers import Fork
-from hls.lower import views
 from hls.lower.build import Lowering
 from hls.lower.rules import RULES, is_absorbed, may_be_left_to_host, wires_of
 from hls.lower.wires import Layout, Wire
@@ -108,34 +107,11 @@ def _input_wire(ranges: Ranges, source: ir.Value) -> Wire:
     assert range_ is not None
     lo, hi = int(range_.lo.min()), int(range_.hi.max())
     shape = g.shape(source)
-    layout = Layout.channels_at(shape, _channel_axis(source)) if shape else Layout((1,), (0,))
+    layout = (
+        Layout.channels_at(shape, provenance.channel_axis(source)) if shape else Layout((1,), (0,))
+    )
     one = np.ones(1, np.int64)
     return Wire(Port("", "in"), max((hi - lo).bit_length(), 1), layout, lo * one, one)
-
-
-def _channel_axis(value: ir.Value) -> int:
-    """The axis of the channels, as the operators behind ``value`` see it."""
-    rank = len(g.shape(value))
-    seen, pending = set(), [(value, list(range(rank)))]  # axes of `value` by axis of the tensor
-    while pending:
-        tensor, axes = pending.pop(0)
-        for node in g.consumers(tensor):
-            if node in seen:
-                continue
-            seen.add(node)
-            match node.op_type:
-                case "Conv" | "ConvTranspose" | "MaxPool" | "DepthToSpace" | "SpaceToDepth":
-                    return axes[1]
-                case "MatMul":
-                    return axes[-1]
-                case "Transpose":
-                    order = views.permutation_of(node, len(axes))
-                    pending.append((node.outputs[0], [axes[i] for i in order]))
-                case "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
-                    pass
-                case _ if len(g.shape(node.outputs[0])) == len(axes):
-                    pending.append((node.outputs[0], axes))
-    return 1 if rank > 2 else rank - 1
 
 
 def _leave_to_host(model: ir.Model, build: Lowering) -> None:

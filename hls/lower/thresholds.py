@@ -12,6 +12,7 @@ from hls.lower.tails import Tail, cheapest
 from hls.lower.views import in_own_shape
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
+from sira.ops.quant import threshold_axis
 
 
 @rule("MultiThreshold", to_host=False)
@@ -20,8 +21,7 @@ def thresholding(build: Lowering, node: ir.Node) -> Wire:
     shape, steps = g.shape(node.outputs[0]), build.integers(node, 1)
     assert steps is not None
     wire = build.wire(node.inputs[0])
-    last = g.attribute(node, "data_layout", "NCHW") in ("NHWC", "NWC", "NC", b"NHWC", b"NWC")
-    axis = len(shape) - 1 if last or len(shape) < 3 else 1
+    axis = threshold_axis(node)
     if len(steps) > 1:
         wanted = Layout.channels_at(shape, axis)
         seen = wire.reshaped(shape)

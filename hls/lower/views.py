@@ -26,7 +26,7 @@ from hls.lower.wires import Layout, Shape, Wire
 from sira import graph as g
 from sira.numbers.exact import Exact
 from sira.numbers.scaled import ScaledInt
-from sira.ops import rule_of
+from sira.ops import apply, known
 from sira.ops.layout import permutation
 
 
@@ -77,9 +77,8 @@ def _picked(build: Lowering, node: ir.Node, output: int = 0) -> Ints:
     assert x is not None
     shape = g.shape(x)
     numbers = np.arange(prod(shape)).reshape(shape)
-    arguments = build.ranges.arguments(node)
-    arguments[0] = ScaledInt(numbers, numbers, Exact.of(1), Exact.of(0))
-    found = rule_of(node).evaluate(node, arguments)[output]
+    counted = {g.name(x): ScaledInt(numbers, numbers, Exact.of(1), Exact.of(0))}
+    found = apply(node, known(counted, build.ranges.values))[output]
     assert isinstance(found, ScaledInt)
     return np.broadcast_to(found.lo, g.shape(node.outputs[output]))
 

@@ -16,6 +16,7 @@ from hls.dataflow import Ints, Layer
 from hls.lower.lower import Lowered
 from sira import graph as g
 from sira import provenance
+from sira.ops.quant import threshold_axis
 from sira.verification.check import Check, compare
 
 _EVERY_COUNT = 2**10
@@ -102,8 +103,7 @@ def _asked_for(node: ir.Node, lowered: Lowered) -> _Staircases:
     value, constants = _behind(counted, lowered)
     source = lowered.wires[g.name(value)]
     places, shape = source.layout.positions(), g.shape(counted)
-    last = g.attribute(node, "data_layout", "NCHW") in ("NHWC", "NWC", "NC", b"NHWC", b"NWC")
-    axis = len(shape) - 1 if last or len(shape) < 3 else 1
+    axis = threshold_axis(node)
     rows = np.unravel_index(places, shape)[axis] if len(thresholds) > 1 else 0 * places
     # Wires speak of the graph with all its channels.
     offset = np.resize(source.offset - provenance.of(value).shift, len(places))

@@ -25,7 +25,7 @@ from sira import graph as g
 from sira.errors import SiraError
 from sira.numbers.interval import Floats, Interval
 from sira.numbers.scaled import ScaledInt, enclose
-from sira.ops import Arg, Constant, rule_of
+from sira.ops import Arg, Constant, apply, known, rule_of
 from sira.ops.base import numbers
 
 _MAX_NODES = 64
@@ -119,25 +119,25 @@ class _Function:
         return self._walk(x, slopes=True)
 
     def _walk(self, x: Interval, slopes: bool) -> tuple[Interval, Interval]:
-        values: dict[ir.Value, Arg] = {self.composite.source: x}
+        values: dict[str, Arg] = {g.name(self.composite.source): x}
+        of = known(values, self.ranges)
         slope: dict[ir.Value, Interval] = {self.composite.source: Interval.point(1.0)}
         for node in self.composite.nodes:
-            arguments = [
-                None if v is None else values[v] if v in values else self.ranges[g.name(v)]
-                for v in node.inputs
-            ]
             output = node.outputs[0]
-            values[output] = rule_of(node).evaluate(node, arguments)[0]
+            [found, *_] = apply(node, of)
+            values[g.name(output)] = found
             if not slopes:
                 continue
-            present = [(v, a) for v, a in zip(node.inputs, arguments, strict=True) if a is not None]
-            by = _partials(node, [_interval(a) for _, a in present], _interval(values[output]))
-            terms = [p * slope[v] for (v, _), p in zip(present, by, strict=True) if v in slope]
+            present = [v for v in node.inputs if v is not None]
+            by = _partials(node, [_interval(of(v)) for v in present], _interval(found))
+            terms = [p * slope[v] for v, p in zip(present, by, strict=True) if v in slope]
             slope[output] = terms[0]
             for term in terms[1:]:
                 slope[output] = slope[output] + term
         last = self.composite.nodes[-1].outputs[0]
-        return self._shaped(_interval(values[last])), self._shaped(slope.get(last, _UNKNOWN))
+        return self._shaped(_interval(values[g.name(last)])), self._shaped(
+            slope.get(last, _UNKNOWN)
+        )
 
     def _shaped(self, x: Interval) -> Interval:
         """With all axes: a constant has one row for all boxes."""

@@ -22,7 +22,7 @@ from sira.load import annotation
 from sira.numbers.exact import Exact
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import ScaledInt, Value
-from sira.ops import Arg, Constant, malformed, rule_of
+from sira.ops import Arg, Constant, arguments, known, malformed, rule_of
 
 RANGE = "sira.range"
 """Key of an input's metadata: "lo hi", the integers that the host sends."""
@@ -49,7 +49,7 @@ class Ranges:
 
     def arguments(self, node: ir.Node) -> list[Arg | None]:
         """What the rules of ``node`` take."""
-        return [None if v is None else self[v] for v in node.inputs]
+        return arguments(node, self.__getitem__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +94,7 @@ def analyze(model: ir.Model, inputs: Mapping[str, InputSpec] | None = None) -> R
     for value in model.graph.inputs:
         ranges[g.name(value)] = input_range(value, (inputs or {}).get(g.name(value)))
     for node in model.graph:
-        arguments = [None if v is None else ranges[g.name(v)] for v in node.inputs]
-        results = evaluate_node(node, arguments)
+        results = evaluate_node(node, arguments(node, known(ranges)))
         if rule_of(node).kind == "elementwise":
             results = [refine(node, ranges, r) for r in results]
         for output, result in zip(node.outputs, results, strict=False):
@@ -103,10 +102,10 @@ def analyze(model: ir.Model, inputs: Mapping[str, InputSpec] | None = None) -> R
     return Ranges(ranges)
 
 
-def evaluate_node(node: ir.Node, arguments: list[Arg | None]) -> list[Arg]:
+def evaluate_node(node: ir.Node, args: list[Arg | None]) -> list[Arg]:
     """Apply the rule of a node; what only constants flow into stays a constant."""
     rule = rule_of(node)
-    if any(not isinstance(a, Constant | None) for a in arguments[rule.operands :]):
+    if any(not isinstance(a, Constant | None) for a in args[rule.operands :]):
         raise SiraError(
             "a parameter is computed from the input",
             where=g.describe(node),
@@ -115,10 +114,10 @@ def evaluate_node(node: ir.Node, arguments: list[Arg | None]) -> list[Arg]:
             remedy="export the model with static quantization",
         )
     with malformed(node):
-        results = rule.evaluate(node, arguments)
-    if all(a is None or isinstance(a, Constant) for a in arguments):
+        results = rule.evaluate(node, args)
+    if all(a is None or isinstance(a, Constant) for a in args):
         return [_as_constant(node, r) for r in results]
-    return [_with_reason(node, r, arguments) for r in results]
+    return [_with_reason(node, r, args) for r in results]
 
 
 def constants(graph: ir.Graph) -> dict[str, Arg]:
@@ -160,10 +159,10 @@ def _as_constant(node: ir.Node, result: Arg) -> Arg:
     )
 
 
-def _with_reason(node: ir.Node, result: Arg, arguments: list[Arg | None]) -> Arg:
+def _with_reason(node: ir.Node, result: Arg, args: list[Arg | None]) -> Arg:
     """An interval says where the integers were lost first."""
     if isinstance(result, Interval):
-        for a in arguments:
+        for a in args:
             if isinstance(a, Interval) and a.reason:
                 return Interval(result.lo, result.hi, a.reason)
         return result.because(f"{g.describe(node)} is not an integer operation")

@@ -21,7 +21,7 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact, Undecided, precision
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt, Value, rebase
-from sira.ops import Arg, rule_of
+from sira.ops import Arg, apply, known, rule_of
 
 Mask = NDArray[np.bool_]
 
@@ -79,19 +79,16 @@ def find_tail(sink: ir.Value, through_quantizers: bool = True) -> Tail:
 
 def evaluate(tail: Tail, ranges: Ranges, source: Value) -> Value:
     """The value at the sink for values at the source, in the arithmetic of ``source``."""
-    values: dict[ir.Value, Arg] = {tail.source: source}
+    values: dict[str, Arg] = {g.name(tail.source): source}
     for node in tail.nodes:
-        arguments = [
-            None if v is None else values[v] if v in values else ranges[v] for v in node.inputs
-        ]
         output = node.outputs[0]
-        value = rule_of(node).evaluate(node, arguments)[0]
+        value = apply(node, known(values, ranges.values))[0]
         if output is tail.sink or isinstance(ranges[output], Interval):
             value = settle(value, ranges[output])
         if isinstance(source, Exact) and isinstance(value, ScaledInt) and output is not tail.sink:
             value = value.exact  # a quantizer's: as integers its reals would be enclosures again
-        values[output] = value
-    result = values[tail.sink]
+        values[g.name(output)] = value
+    result = values[g.name(tail.sink)]
     assert isinstance(result, ScaledInt | Interval | Exact)
     return result
 
@@ -118,12 +115,12 @@ def settle(value: Arg, static: Arg) -> Arg:
 
 
 def decide(
-    tail: Tail, ranges: Ranges, source: Value, known: Mapping[str, Arg] | None = None
+    tail: Tail, ranges: Ranges, source: Value, given: Mapping[str, Arg] | None = None
 ) -> Ints:
     """The integers at the sink, for points at the source; exact.
 
     ``source`` has a leading axis for the points that are evaluated at once. Where it is an
-    enclosure, ``known`` has the points of tensors, by name, from which it follows exactly.
+    enclosure, ``given`` has the points of tensors, by name, from which it follows exactly.
     """
     result = evaluate(tail, ranges, source)
     assert isinstance(result, ScaledInt)
@@ -134,8 +131,8 @@ def decide(
     if not open_.any():
         return lo
     decided = lo.copy()
-    known = {g.name(tail.source): source} if known is None else known
-    decided[open_] = _decide_exactly(tail, ranges, known, open_)
+    given = {g.name(tail.source): source} if given is None else given
+    decided[open_] = _decide_exactly(tail, ranges, given, open_)
     return decided
 
 
@@ -150,14 +147,14 @@ def points(source: Value) -> int:
             return len(source.values)
 
 
-def _decide_exactly(tail: Tail, ranges: Ranges, known: Mapping[str, Arg], open_: Mask) -> Ints:
+def _decide_exactly(tail: Tail, ranges: Ranges, given: Mapping[str, Arg], open_: Mask) -> Ints:
     """The integers of the elements in ``open_``, in order."""
     rows = np.asarray(open_.reshape(len(open_), -1).any(axis=1))
     asked = np.asarray(open_[rows])
     for bits in _PRECISIONS:
         try:
             with precision(bits):
-                exact = exact_value(tail.source, ranges, known, rows)
+                exact = exact_value(tail.source, ranges, given, rows)
                 wanted = _inverse(tail, asked, exact.shape)
                 exact = Exact(np.where(wanted, exact.values, np.nan))
                 result = evaluate(tail, ranges, exact)
@@ -173,13 +170,13 @@ def _decide_exactly(tail: Tail, ranges: Ranges, known: Mapping[str, Arg], open_:
     )
 
 
-def exact_value(value: ir.Value, ranges: Ranges, known: Mapping[str, Arg], rows: Mask) -> Exact:
+def exact_value(value: ir.Value, ranges: Ranges, given: Mapping[str, Arg], rows: Mask) -> Exact:
     """Exact numbers of a tensor, in the selected rows of the leading axis.
 
-    They are computed from the nearest tensors with exact points in ``known``, of which it must be
+    They are computed from the nearest tensors with exact points in ``given``, of which it must be
     an elementwise function.
     """
-    match known.get(g.name(value)):
+    match given.get(g.name(value)):
         case ScaledInt(scale=Exact(), bias=Exact()) as found:
             q = found.lo[rows]
             return ScaledInt.of(q, q, found.scale, found.bias).exact
@@ -195,15 +192,8 @@ def exact_value(value: ir.Value, ranges: Ranges, known: Mapping[str, Arg], rows:
             found="one behind real numbers that float64 does not hold",
             remedy="quantize in front of the functions that combine tensors",
         )
-    arguments = [
-        None
-        if v is None
-        else ranges[v]
-        if g.is_constant(v)
-        else exact_value(v, ranges, known, rows)
-        for v in node.inputs
-    ]
-    result = rule_of(node).evaluate(node, arguments)[0]
+    operands = {g.name(v): exact_value(v, ranges, given, rows) for v in g.dynamic_inputs(node)}
+    result = apply(node, known(operands, ranges.values))[0]
     if isinstance(result, ScaledInt):
         return result.exact
     assert isinstance(result, Exact)
@@ -211,7 +201,11 @@ def exact_value(value: ir.Value, ranges: Ranges, known: Mapping[str, Arg], rows:
 
 
 def _inverse(tail: Tail, asked: Mask, shape: tuple[int, ...]) -> Mask:
-    """Which elements of the source the asked elements of the sink depend on (elementwise)."""
+    """Which elements of the source the asked elements of the sink depend on (elementwise).
+
+    The others become NaN, which exact arithmetic passes over (`sira.numbers.exact`); ``shape`` is
+    that of the source, whose axes of size 1 serve all elements of the sink along them.
+    """
     mask = asked
     while mask.ndim > len(shape):
         mask = np.asarray(mask.any(axis=0))

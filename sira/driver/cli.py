@@ -194,7 +194,7 @@ def _request(arguments: argparse.Namespace) -> tuple[onnx.ModelProto, Options]:
     text, data = arguments.acc_bits, arguments.verify_data
     options = Options(
         output=arguments.output,
-        acc_bits=int(text) if re.fullmatch(r"-?[0-9]+", text) else text,
+        acc_bits=int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else text,
         folding=read_folding(arguments.folding) if arguments.folding else None,
         target_cycles=arguments.target_cycles,
         verify=arguments.verify,

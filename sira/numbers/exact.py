@@ -1,8 +1,14 @@
 """Exact real numbers: fractions, and enclosures of rising precision where a value is irrational.
 
 An `Exact` is an array of Python objects. Each element is a `fractions.Fraction`, or an `Enclosure`
-where a square root or a transcendental function was taken, or a float NaN that marks an element
-nobody asked for.
+where a square root or a transcendental function was taken, or a float NaN.
+
+NaN is no number here but the mark of an element nobody asked for. Fractions are slow, and usually a
+few elements of a tensor lie near a step; `sira.analysis.tail` asks for those alone and marks the
+others. Whatever is computed from a marked element is marked, too, so that no time is spent on it,
+its sign is 0, and no domain error is raised for it. A function that turns an array into integers
+puts any integer there, which its caller must not read. NaN never comes from a model: `Exact.of`
+takes finite numbers alone.
 """
 
 from __future__ import annotations
@@ -97,7 +103,7 @@ class Enclosure:
         return self * other
 
     def __rtruediv__(self, other: Any) -> Any:
-        if _unasked(other) or other == 0:
+        if unasked(other) or other == 0:
             return other
         return _combine(self, other, lambda a, b: b / a)
 
@@ -147,6 +153,11 @@ class Exact:
         """Whether every square root is a fraction."""
         return all(isinstance(x, Fraction) and _is_square(x) for x in self.values.ravel())
 
+    @property
+    def has_zero(self) -> bool:
+        """Whether an element that somebody asked for is 0."""
+        return not all(unasked(x) for x in self.values[self.signs() == 0])
+
     def map(self, f: Callable[[Any], Any]) -> Exact:
         """Apply a re-arrangement of elements (reshape, transpose, ...)."""
         return Exact(f(self.values))
@@ -154,7 +165,7 @@ class Exact:
     def elementwise(self, f: Callable[[Any], Any]) -> Exact:
         """Apply ``f`` to every element that somebody asked for."""
         found, place = distinct(self.values)
-        flat = [x if _unasked(x) else f(x) for x in found]
+        flat = [x if unasked(x) else f(x) for x in found]
         return Exact(_objects(flat, (len(flat),))[place].reshape(self.shape))
 
     def signs(self) -> NDArray[np.int64]:
@@ -265,12 +276,13 @@ def _objects(flat: list[Any], shape: tuple[int, ...]) -> Objects:
     return out.reshape(shape)
 
 
-def _unasked(x: Any) -> bool:
+def unasked(x: Any) -> bool:
+    """Whether an element is marked with NaN as one that nobody asked for."""
     return isinstance(x, float)
 
 
 def _combine(a: Enclosure, b: Any, f: Callable[[Any, Any], Any]) -> Any:
-    if _unasked(b):
+    if unasked(b):
         return b
     rational = isinstance(b, Fraction)
     return Enclosure(f(a.mpi, Enclosure.of(b).mpi), a.irrational and rational)
@@ -279,12 +291,12 @@ def _combine(a: Enclosure, b: Any, f: Callable[[Any, Any], Any]) -> Any:
 def _sign(x: Any) -> int:
     if isinstance(x, Enclosure):
         return x.compare(Fraction(0))
-    return 0 if _unasked(x) else (x.numerator > 0) - (x.numerator < 0)
+    return 0 if unasked(x) else (x.numerator > 0) - (x.numerator < 0)
 
 
 def _choose(a: Any, b: Any, sign: int) -> Any:
     """The larger of a and b for sign 1, the smaller for -1."""
-    if _unasked(a) or _unasked(b):
+    if unasked(a) or unasked(b):
         return math.nan
     return a if _sign(a - b) * sign >= 0 else b
 

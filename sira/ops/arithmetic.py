@@ -92,11 +92,11 @@ def _mul(node: ir.Node, args: Args) -> list[Arg]:
 def _div(node: ir.Node, args: Args) -> list[Arg]:
     a, b = _operands(node, args)
     if isinstance(b, Constant):
-        if (b.real.signs() == 0).any():
+        if b.real.has_zero:
             raise SiraError("division by zero", where=g.describe(node))
         return [affine(a, ONE / b.real, ZERO)]
     x, y = numbers(a), numbers(b)
-    if isinstance(y, Exact) and (y.signs() == 0).any():
+    if isinstance(y, Exact) and y.has_zero:
         raise SiraError("division by zero", where=g.describe(node))
     if isinstance(x, Exact) and isinstance(y, Exact):
         return [x / y]

@@ -8,7 +8,7 @@ Values may carry further leading axes, one for the samples or points that are ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,6 +172,30 @@ def rule_of(node: ir.Node) -> OpRule:
             remedy="rewrite the model without it, or cut the model in front of it",
         )
     return rule
+
+
+Lookup = Callable[[ir.Value], Arg]
+"""What is known of a tensor."""
+
+
+def known(*values: Mapping[str, Arg]) -> Lookup:
+    """What the first of ``values`` that has a tensor's name says of it."""
+
+    def of(value: ir.Value) -> Arg:
+        name = g.name(value)
+        return next((v for v in values if name in v), values[-1])[name]
+
+    return of
+
+
+def arguments(node: ir.Node, of: Lookup) -> list[Arg | None]:
+    """What the rules of a node take; None stands for an input left out."""
+    return [None if v is None else of(v) for v in node.inputs]
+
+
+def apply(node: ir.Node, of: Lookup) -> list[Arg]:
+    """The outputs of a node by its rule, in the arithmetic of its operands."""
+    return rule_of(node).evaluate(node, arguments(node, of))
 
 
 def mac_of(node: ir.Node) -> Mac | None:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.numbers.exact import Enclosure, Exact, Undecided
+from sira.numbers.exact import Enclosure, Exact, Undecided, unasked
 from sira.numbers.interval import Floats
 from sira.numbers.rounding import RoundingMode, parse_mode, round_exact, round_floats
 from sira.numbers.scaled import Ints, ScaledInt
@@ -55,7 +55,7 @@ class _Format:
 
     def exact(self, x: Any) -> int:
         """Numbers in steps, for a fraction or an enclosure of one number."""
-        if isinstance(x, float):  # nobody asked for it
+        if unasked(x):
             return 0
         low, high = x.bounds if isinstance(x, Enclosure) else (x, x)
         steps = {self._step(low), self._step(high)}

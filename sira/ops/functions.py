@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.errors import SiraError
-from sira.numbers.exact import Exact
+from sira.numbers.exact import Exact, unasked
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import ONE, ZERO, Ints, ScaledInt
 from sira.ops.base import (
@@ -58,7 +58,7 @@ def _below(x: Numbers, allow_zero: bool) -> Any:
     """Where all of x lies below the domain ``x >= 0`` or ``x > 0``."""
     if isinstance(x, Interval):
         return x.hi < 0 if allow_zero else x.hi <= 0
-    asked = np.array([not isinstance(v, float) for v in x.values.ravel()]).reshape(x.shape)
+    asked = np.array([not unasked(v) for v in x.values.ravel()]).reshape(x.shape)
     return asked & (x.signs() < (0 if allow_zero else 1))
 
 
@@ -89,7 +89,7 @@ def _log(node: ir.Node, x: Numbers) -> Numbers:
 def reciprocal(node: ir.Node, x: Numbers) -> Numbers:
     """1/x; unbounded where x may be 0, with the bound that is left where 0 is an end of x."""
     if isinstance(x, Exact):
-        if any(not isinstance(v, float) for v in x.values[x.signs() == 0]):
+        if x.has_zero:
             raise _undefined(node, "other than 0")
         return ONE / x
     if ((x.lo == 0) & (x.hi == 0)).any():

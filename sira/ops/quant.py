@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sira import graph as g
 from sira.datatypes import IntegerType, parse_datatype
 from sira.errors import SiraError
-from sira.numbers.exact import Enclosure, Exact
+from sira.numbers.exact import Enclosure, Exact, unasked
 from sira.numbers.int64 import from_objects, plus, whole_numbers
 from sira.numbers.interval import Interval
 from sira.numbers.rounding import RoundingMode, parse_mode, round_exact, round_floats
@@ -115,7 +115,7 @@ def _divide(x: Arg, scale: Exact, zero: Exact) -> Interval | Exact:
 
 def integers(x: Exact, mode: RoundingMode) -> Ints:
     """Round exact values; elements nobody asked for become 0."""
-    flat = [0 if isinstance(v, float) else round_exact(v, mode) for v in x.values.ravel()]
+    flat = [0 if unasked(v) else round_exact(v, mode) for v in x.values.ravel()]
     return from_objects(np.array(flat, object)).reshape(x.shape)
 
 
@@ -229,7 +229,7 @@ def _output_affine(node: ir.Node) -> tuple[Exact, Exact]:
 
 def _count_exact(x: Exact, steps: Exact) -> Ints:
     def reached(value: Any, step: Any) -> int:
-        if isinstance(value, float):
+        if unasked(value):
             return 0
         return int(value.compare(step) >= 0 if isinstance(value, Enclosure) else value >= step)
 
@@ -245,7 +245,7 @@ def threshold_axis(node: ir.Node) -> int:
     """The axis of the channels that a MultiThreshold's rows belong to, by its data_layout."""
     rank = len(g.shape(node.outputs[0]))
     layout = g.attribute(node, "data_layout", "") or _LAYOUTS.get(rank, "")
-    return layout.index("C") if "C" in layout else 1
+    return layout.index("C") if "C" in layout else min(1, rank - 1)
 
 
 def threshold_layout(rank: int, axis: int) -> str | None:

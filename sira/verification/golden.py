@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -22,7 +23,8 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact, Objects
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt, Value
-from sira.ops import Arg, Constant, rule_of
+from sira.ops import Arg, Constant, apply, known
+from sira.ops.base import Lookup
 from sira.ops.decision import decides, scores_of
 
 _NEAR = 2.0**-8
@@ -36,16 +38,14 @@ def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[st
     ``lo`` of a `ScaledInt`, with the scale and bias that ``ranges`` gives for the tensor.
     """
     values: dict[str, Arg] = dict(inputs)
+    of = known(values, ranges.values)
     samples = points(inputs[g.name(model.graph.inputs[0])])
     for node in model.graph:
         if not g.dynamic_inputs(node):
             continue
-        arguments = [None if v is None else values.get(g.name(v), ranges[v]) for v in node.inputs]
-        results = rule_of(node).evaluate(node, arguments)
+        results = apply(node, of)
         if decides(node):  # the index, which comes last, is that of the scores
-            scores = scores_of(node)
-            arguments[0] = values.get(g.name(scores), ranges[scores])
-            results[-1] = rule_of(node).evaluate(node, arguments)[-1]
+            results[-1] = apply(node, partial(_through_softmax, node, of))[-1]
         for output, result in zip(node.outputs, results, strict=False):
             value = settle(result, ranges[output])
             if isinstance(value, ScaledInt):
@@ -54,6 +54,11 @@ def run(model: ir.Model, ranges: Ranges, inputs: Mapping[str, Value]) -> dict[st
                 value = ScaledInt(q, q, value.scale, value.bias)
             values[g.name(output)] = value
     return {name: v for name, v in values.items() if not isinstance(v, Constant)}
+
+
+def _through_softmax(decision: ir.Node, of: Lookup, value: ir.Value) -> Arg:
+    """An operand of ArgMax or TopK, the scores as they are in front of a Softmax."""
+    return of(scores_of(decision) if value is decision.inputs[0] else value)
 
 
 def _decide(value: ir.Value, ranges: Ranges, values: Mapping[str, Arg]) -> Ints:

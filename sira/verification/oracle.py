@@ -9,16 +9,20 @@ to integers by qonnx's float32 executor and then mean ``(q - zero_point) * scale
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from qonnx.core import onnx_exec
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.infer_shapes import InferShapes
@@ -144,10 +148,11 @@ class Oracle:
         """Executes samples as `run` does, in float32 by qonnx's executor."""
         chosen = self.dynamic if names is None else tuple(names)
         results: dict[str, list[NDArray[np.float32]]] = {name: [] for name in chosen}
-        for sample in self._samples(x, self._input_dtype):
-            values = execute_onnx(self._float32, {self.input_name: sample}, True)
-            for name in chosen:
-                results[name].append(np.asarray(values[name], np.float32))
+        with sessions_kept():
+            for sample in self._samples(x, self._input_dtype):
+                values = execute_onnx(self._float32, {self.input_name: sample}, True)
+                for name in chosen:
+                    results[name].append(np.asarray(values[name], np.float32))
         return {name: np.stack(found) for name, found in results.items()}
 
     def integers(self, name: str, values: ArrayLike) -> NDArray[np.int64]:
@@ -188,6 +193,28 @@ class Oracle:
                 found=", ".join(others) or "constants only",
             )
         return nodes
+
+
+@contextmanager
+def sessions_kept() -> Iterator[None]:
+    """Lets qonnx's executor make the onnxruntime session of a node once, not for each sample.
+
+    A session has one thread, so results do not depend on the number of cores. Not for several
+    threads at once.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+
+    @functools.cache
+    def session(model: bytes) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(model, options)
+
+    theirs = onnx_exec.rt
+    onnx_exec.rt = SimpleNamespace(InferenceSession=session)
+    try:
+        yield
+    finally:
+        onnx_exec.rt = theirs
 
 
 @contextmanager

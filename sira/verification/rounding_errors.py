@@ -20,7 +20,7 @@ from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import ScaledInt
-from sira.ops import Arg, Constant, mac_of, rule_of
+from sira.ops import Arg, Constant, arguments, mac_of, rule_of
 from sira.ops.base import per_channel
 
 FLOAT32 = 2.0**-24
@@ -104,14 +104,14 @@ class _Run:
         """What rounding can make of ``value``, from the run's values behind the last quantizers."""
         node = value.producer()
         assert node is not None
-        arguments = [None if v is None else self.operand(v) for v in node.inputs]
+        operands = arguments(node, self.operand)
         match rule_of(node).kind:
             case "elementwise" | "quantizer":
-                return _rounded(node, arguments, self.unit)
+                return _rounded(node, operands, self.unit)
             case "mac":
-                return _dot_product(node, arguments, self.unit)
+                return _dot_product(node, operands, self.unit)
             case _:
-                return _combined(node, arguments, self.unit, node.outputs.index(value))
+                return _combined(node, operands, self.unit, node.outputs.index(value))
 
     def operand(self, value: ir.Value) -> Arg:
         """An operand; quantized ones are the exact values behind what the run has."""
@@ -143,16 +143,16 @@ def _interval(x: Arg | None) -> Interval:
     return x
 
 
-def _dot_product(node: ir.Node, arguments: list[Arg | None], unit: float) -> Interval:
+def _dot_product(node: ir.Node, operands: list[Arg | None], unit: float) -> Interval:
     """``x * w`` within gamma_(K+2) * sum |x||w|, plus the rounding of a bias behind it."""
     rule = rule_of(node)
-    exact = _interval(rule.evaluate(node, arguments)[0])
-    sizes = [np.abs(_magnitude(_interval(a))) for a in arguments[:2]]
+    exact = _interval(rule.evaluate(node, operands)[0])
+    sizes = [np.abs(_magnitude(_interval(a))) for a in operands[:2]]
     absolute: list[Arg | None] = [
         Constant(size) if isinstance(a, Constant) else Interval.point(size)
-        for a, size in zip(arguments[:2], sizes, strict=True)
+        for a, size in zip(operands[:2], sizes, strict=True)
     ]
-    bias = arguments[2] if len(arguments) > 2 else None
+    bias = operands[2] if len(operands) > 2 else None
     largest = _magnitude(
         _interval(rule.evaluate(node, [*absolute, *[None] * (bias is not None)])[0])
     )
@@ -170,30 +170,30 @@ def _dot_product(node: ir.Node, arguments: list[Arg | None], unit: float) -> Int
     return _widen(exact, slack)
 
 
-def _combined(node: ir.Node, arguments: list[Arg | None], unit: float, output: int) -> Interval:
+def _combined(node: ir.Node, operands: list[Arg | None], unit: float, output: int) -> Interval:
     """The result of a pool, a sum over axes, or a rearrangement, which does not round.
 
     Sums and averages of n numbers have n roundings.
     """
-    exact = _interval(rule_of(node).evaluate(node, arguments)[output])
+    exact = _interval(rule_of(node).evaluate(node, operands)[output])
     x = next(v for v in node.inputs if v is not None and not g.is_constant(v))
     n = prod(g.shape(x)) // max(prod(g.shape(node.outputs[output])), 1)
     n = max(n, prod(g.attribute(node, "kernel_shape", (1,))), 1)
     if node.op_type not in _ADDING:
         return exact
-    largest = float(_magnitude(_interval(arguments[0])).max(initial=0)) * n
+    largest = float(_magnitude(_interval(operands[0])).max(initial=0)) * n
     return _widen(exact, np.asarray((n + 8) * unit * largest))
 
 
-def _rounded(node: ir.Node, arguments: list[Arg | None], unit: float) -> Arg:
+def _rounded(node: ir.Node, operands: list[Arg | None], unit: float) -> Arg:
     """The result of an elementwise node on enclosures, widened by rounding."""
     widened: list[Arg | None] = [
-        a if a is None or isinstance(a, Constant) else _interval(a) for a in arguments
+        a if a is None or isinstance(a, Constant) else _interval(a) for a in operands
     ]
     x = next(a for a in widened if isinstance(a, Interval))
     kind = rule_of(node).kind
     if kind == "quantizer":  # it divides and adds before it rounds
-        x = _widen(x, 4 * unit * (_magnitude(x) + _offset_of(node, arguments)))
+        x = _widen(x, 4 * unit * (_magnitude(x) + _offset_of(node, operands)))
         widened = [x if isinstance(a, Interval) else a for a in widened]
     result = rule_of(node).evaluate(node, widened)[0]
     if kind == "quantizer" or not isinstance(result, Interval):
@@ -202,25 +202,25 @@ def _rounded(node: ir.Node, arguments: list[Arg | None], unit: float) -> Arg:
     return _widen(result, slack)
 
 
-def _offset_of(node: ir.Node, arguments: list[Arg | None]) -> NDArray[np.float64] | float:
+def _offset_of(node: ir.Node, operands: list[Arg | None]) -> NDArray[np.float64] | float:
     """The zero point of a Quant node in units of its input, whose addition rounds."""
     if node.op_type not in ("Quant", "IntQuant"):
         return 0.0
-    scale, zero = arguments[1], arguments[2]
+    scale, zero = operands[1], operands[2]
     assert isinstance(scale, Constant) and isinstance(zero, Constant)
     return _magnitude((scale.real * zero.real).interval)
 
 
 def _cancelled(
-    node: ir.Node, x: Interval, arguments: list[Arg | None]
+    node: ir.Node, x: Interval, operands: list[Arg | None]
 ) -> NDArray[np.float64] | float:
     """Size of the terms that an addition may cancel, on whose size its rounding depends."""
     if node.op_type in ("Add", "Sub"):
-        return sum((_magnitude(a) for a in arguments if isinstance(a, Interval)), np.zeros(()))
+        return sum((_magnitude(a) for a in operands if isinstance(a, Interval)), np.zeros(()))
     if node.op_type == "BatchNormalization":
         rank = len(g.shape(node.outputs[0]))
         gamma, beta, mean, var = (
-            per_channel(a, rank).real.interval for a in arguments[1:5] if isinstance(a, Constant)
+            per_channel(a, rank).real.interval for a in operands[1:5] if isinstance(a, Constant)
         )
         factor = _magnitude(gamma) / np.sqrt(var.lo + g.attribute(node, "epsilon", 1e-5))
         return np.asarray((_magnitude(x) + _magnitude(mean)) * factor + _magnitude(beta))

@@ -18,7 +18,7 @@ from sira.analysis.tail import settle
 from sira.errors import SiraError
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
-from sira.ops import Arg, rule_of
+from sira.ops import Arg, apply, known, rule_of
 from sira.verification import golden
 
 _LARGEST = 64
@@ -108,16 +108,15 @@ def _last(holds: Callable[[float], bool], start: float, end: float) -> float:
 def _quantize(model: ir.Model, ranges: Ranges, quantized: ir.Value, x: float) -> Ints:
     """The first integers of the model for an input full of ``x``, up to the rounding of float64."""
     (value,) = model.graph.inputs
-    values: dict[ir.Value, Arg] = {value: Interval.point(np.full((1, *g.shape(value)), x))}
+    values: dict[str, Arg] = {g.name(value): Interval.point(np.full((1, *g.shape(value)), x))}
     for node in model.graph:
         if not g.dynamic_inputs(node):
             continue
-        arguments = [None if v is None else values.get(v, ranges[v]) for v in node.inputs]
-        results = rule_of(node).evaluate(node, arguments)
-        values |= {v: settle(r, ranges[v]) for v, r in zip(node.outputs, results, strict=False)}
-        if quantized in values:
+        results = zip(node.outputs, apply(node, known(values, ranges.values)), strict=False)
+        values |= {g.name(v): settle(r, ranges[v]) for v, r in results}
+        if g.name(quantized) in values:
             break
-    found = values[quantized]
+    found = values[g.name(quantized)]
     assert isinstance(found, ScaledInt)
     return found.lo
 

@@ -1,7 +1,6 @@
 """Designs of many independent layers, and arithmetic to compare them with."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import layer_checks
 import numpy as np
@@ -10,15 +9,6 @@ from layer_checks import random_inputs
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
 from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
-
-
-@pytest.fixture(scope="session", autouse=True)
-def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Compiled models go to a folder of this test run, so that every run compiles them."""
-    folder = tmp_path_factory.getbasetemp() / "models"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIRA_CACHE", str(folder))
-        yield folder
 
 
 def _chain(layers: Sequence[Layer], depth: int = 2) -> Dataflow:

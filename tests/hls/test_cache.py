@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,49 +70,40 @@ def test_an_entry_is_made_once_and_appears_in_one_piece(folder: bool) -> None:
     assert [path.name for path in entry.parent.iterdir()] == ["entry"]
 
 
-@pytest.mark.parametrize("folder", [False, True])
-def test_two_make_the_same_entry(folder: bool) -> None:
-    """The second one begins, and is done, while the first is at it."""
-
-    def write(path: Path, text: str) -> None:
-        if folder:
-            path.mkdir()
-        (path / "part" if folder else path).write_text(text)
-
-    def slow(path: Path) -> None:
-        write(path, "the same")
-        cached("entry", lambda other: write(other, "the same"))
-
-    entry = cached("entry", slow)
-    assert (entry / "part" if folder else entry).read_text() == "the same"
-    assert list(cache_folder().iterdir()) == [entry]
+def entries() -> list[str]:
+    return sorted(path.name for path in cache_folder().iterdir() if path.name != "locks")
 
 
-def test_many_threads_make_the_same_entry() -> None:
+def test_what_many_need_at_once_is_made_once() -> None:
+    makers, start = [], threading.Barrier(8)
+
     def make(path: Path) -> None:
+        makers.append(path)
         path.mkdir()
         for number in range(20):
             (path / str(number)).write_text("x" * 1000)
+        time.sleep(0.05)
 
-    def use(_: int) -> int:
-        entry = cached("entry", make)
-        return sum(len(part.read_text()) for part in entry.iterdir())
+    def need(_: int) -> int:
+        start.wait()
+        return sum(len(part.read_text()) for part in cached("entry", make).iterdir())
 
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(use, range(32))) == {20_000}
-    assert [path.name for path in cache_folder().iterdir()] == ["entry"]
+        assert set(pool.map(need, range(8))) == {20_000}
+    assert len(makers) == 1 and entries() == ["entry"]
 
 
-def test_what_fails_leaves_nothing() -> None:
+def test_what_fails_leaves_nothing_and_another_one_makes_it() -> None:
     def fail(path: Path) -> None:
         path.write_text("half")
         raise RuntimeError("no luck")
 
     with pytest.raises(RuntimeError, match="no luck"):
         cached("entry", fail)
-    assert not list(cache_folder().iterdir())
+    assert entries() == []
     with pytest.raises(FileNotFoundError):
         cached("entry", lambda path: None)
+    assert cached("entry", lambda path: path.write_text("made")).read_text() == "made"
 
 
 def test_a_digest_tells_where_contents_end() -> None:

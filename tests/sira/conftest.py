@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,6 @@ import pytest
 from small_net import small_network
 
 import sira
-
-
-@pytest.fixture(scope="session", autouse=True)
-def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Compiled simulations go to a folder of this test run, so that every run compiles them."""
-    folder = tmp_path_factory.getbasetemp() / "models"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIRA_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture(scope="session")

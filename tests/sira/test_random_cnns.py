@@ -12,8 +12,6 @@ from random_cnns import Cnn, cnns
 import sira
 
 _EVERY = settings(
-    deadline=None,
-    derandomize=True,
     phases=[Phase.generate],  # a failing network is small as it is, and each takes seconds
     suppress_health_check=list(HealthCheck),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from random_cnns import Cnn, cnns
 from stage_checks import execute, integers
@@ -24,10 +25,7 @@ from transforms import (
 
 
 @given(cnns())
-@settings(
-    max_examples=25, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
+@settings(examples(25), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_integers_of_random_networks(cnn: Cnn) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -26,7 +26,8 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact, distinct
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
-from sira.ops import Arg, mac_of
+from sira.ops import Arg
+from sira.provenance import channel_axis
 from transforms.builder import whole
 from transforms.integer.graph import IntegerGraph
 from transforms.steps.staircase import Staircase, Steps, steps_of
@@ -36,13 +37,9 @@ _NONE = 2**40
 
 
 def has_border(graph: IntegerGraph, value: ir.Value) -> bool:
-    """Whether the bias of ``value`` (N, C, ...) differs within its channels.
-
-    A product of matrices has its channels last.
-    """
-    range_, rank, node = graph.scaled(value), len(g.shape(value)), value.producer()
-    mac = mac_of(node) if node else None
-    if rank < 3 or len(range_.bias.shape) < rank - 1 or (mac and mac.axis == -1):
+    """Whether the bias of ``value`` (N, C, ...) differs within its channels."""
+    range_, rank = graph.scaled(value), len(g.shape(value))
+    if rank < 3 or len(range_.bias.shape) < rank - 1 or channel_axis(value) != 1:
         return False
     spatial = range_.bias.shape[2 - rank :]
     return any(d != 1 for d in spatial) and isinstance(range_.bias, Exact)

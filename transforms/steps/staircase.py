@@ -19,16 +19,13 @@ from sira.analysis.tail import Tail, decide, evaluate
 from sira.errors import SiraError
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import rule_of
+from sira.provenance import channel_axis
 
 _MAX_ENUMERATED = 2**22
 """Values up to which a tail that is not monotone by its operators is tried out in full."""
 
 MAX_LEVELS = 2**12
 """Thresholds a channel may have."""
-
-
-_LAST = ("MatMul", "Gemm", "Transpose", "Reshape")
-"""Behind these, channels may lie along the last axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +110,14 @@ def steps_of(tail: Tail, ranges: Ranges, source: ScaledInt, places: tuple[int, .
 def _by_channel(value: ir.Value, source: ScaledInt) -> ScaledInt:
     """With bounds that differ between channels alone, the worst of each.
 
-    Channels are where scale and bias differ; where they do not, along axis 1, or behind a product
-    of matrices along the last.
+    Channels are where scale and bias differ; where they do not, where the operators say.
     """
-    rank, node = len(g.shape(value)), value.producer()
+    rank = len(g.shape(value))
     sizes = (np.atleast_1d(q).shape for q in (source.lo, source.hi))
     varying = {i - len(s) for s in sizes for i, d in enumerate(s) if d != 1}
     of_scale = np.broadcast_shapes(source.scale.shape, source.bias.shape)
     kept = {i - len(of_scale) for i, d in enumerate(of_scale) if d != 1}
-    kept = kept or {-1 if node and node.op_type in _LAST else 1 - rank}
+    kept = kept or {channel_axis(value) - rank}
     if varying <= kept:
         return source
 

@@ -126,7 +126,7 @@ def array_instance(
 def array_kernel(
     layer: MacLayer, function: str, sizes: Mapping[str, int], words: Callable[[Ints], Ints]
 ) -> Kernel:
-    """The kernel of a C++ function around an array; ``sizes`` and ``words`` as above.
+    """The kernel of a C++ function around an array; ``words`` is that of `array_instance`.
 
     The template arguments are the product, ``sizes``, and those of the array, in this order.
     """

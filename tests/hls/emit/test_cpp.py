@@ -25,13 +25,6 @@ FRAMES = 40
 VENDOR_HEADERS = {"ap_int.h", "ap_axi_sdata.h", "hls_stream.h"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIRA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def side_by_side(layers: list[Layer]) -> Dataflow:
     """Unconnected layers, each with a graph input and output of its own name."""
     edges = []

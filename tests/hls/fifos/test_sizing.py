@@ -8,7 +8,8 @@ from itertools import product
 import clocked_schedules
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_layers import bursts, connected, fork, in_a_row, join, layers, passing, residual, stored
 
@@ -64,14 +65,14 @@ def check(dataflow):
     return result
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.data())
 def test_rows_run_at_the_pace_of_the_slowest(data):
     row = [data.draw(layers(f"l{i}")) for i in range(data.draw(st.integers(1, 4)))]
     check(in_a_row(row, [2] * (len(row) + 1)))
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.data())
 def test_branches_do_not_block_each_other(data):
     check(residual(data.draw(layers("b")), [2] * 5, data.draw(st.integers(0, 2))))

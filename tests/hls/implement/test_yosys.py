@@ -121,7 +121,7 @@ GROUPED = MatrixVector(
 LAYERS: dict[str, Layer] = {
     "multiply": random_matrix_vector("int4", 3),
     "ternary": random_matrix_vector("ternary", 2),
-    "xnor": random_matrix_vector("bipolar", 1),
+    "xnor": random_matrix_vector("bipolar", 1, k=18),
     "unfolded": random_matrix_vector("int4", 2, n=2, k=5, pe=2, simd=5),
     "groups-and-borders": GROUPED,
     "depthwise": random_depthwise(-8, 7),
@@ -231,7 +231,7 @@ def test_netlist_of_a_whole_design(tmp_path: Path) -> None:
 
 
 def test_a_corrupted_netlist_is_noticed(tmp_path: Path) -> None:
-    layer = LAYERS["widen"]
+    layer = WidthConverter("widen", 12, 1, 3, 5)
     (stream,) = layer.inputs.values()
     frames = np.random.default_rng(3).integers(0, 1 << stream.bits, (10, stream.elements))
     text = synthesize_layer(layer, PART).netlist.read_text()

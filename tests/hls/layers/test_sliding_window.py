@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from layer_checks import check_hls, check_rtl, independent, random_inputs, vectors
 
@@ -137,14 +138,14 @@ def windows(draw: st.DrawFn) -> SlidingWindow:
         raise
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(windows())
 def test_any_window(layer: SlidingWindow) -> None:
     (frames,) = random_inputs(layer, 2, 1)
     np.testing.assert_array_equal(layer.execute(frames)[0], brute_force(layer, frames)[0])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(windows())
 def test_nothing_is_freed_that_is_still_needed(layer: SlidingWindow) -> None:
     plan = layer.plan
@@ -170,7 +171,7 @@ def cycles_per_frame(layer: SlidingWindow) -> float:
     return float(simulation.cycles_per_frame)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(windows())
 def test_full_throughput_from_the_least_buffer(layer: SlidingWindow) -> None:
     assert cycles_per_frame(layer) == layer.cycles

@@ -67,6 +67,29 @@ def test_convolutions(name: str, spec: InputSpec) -> None:
     lowered(net, spec)
 
 
+PADDING_ALONE: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "rows": ((1, 1, 1, 2), (1, 1, 1, 1), {"pads": [1, 0, 1, 0], "strides": [2, 1]}),
+    "columns": ((1, 2, 3, 1), (3, 2, 2, 1), {"pads": [0, 1, 0, 1], "strides": [1, 2]}),
+    "both": ((1, 2, 1, 1), (3, 2, 1, 1), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    "depthwise": (
+        (1, 3, 1, 4),
+        (3, 1, 1, 2),
+        {"pads": [1, 0, 1, 0], "strides": [2, 1], "group": 3},
+    ),
+    "dilated": ((1, 2, 2, 4), (3, 2, 2, 2), {"pads": [3, 0, 3, 0], "dilations": [7, 1]}),
+    "line": ((1, 2, 1), (3, 2, 1), {"pads": [2, 2], "strides": [4]}),
+}
+
+
+@pytest.mark.parametrize("name", PADDING_ALONE)
+@pytest.mark.parametrize("bias", [0, Fraction(5, 2)])
+def test_kernels_that_read_nothing_but_padding(name: str, bias: int | Fraction) -> None:
+    shape, kernel, attributes = PADDING_ALONE[name]
+    net = Net(shape)
+    net.quant(net.node("Conv", "x", weights(net, *kernel), np.ones(kernel[0]), **attributes), 2.0)
+    lowered(net, InputSpec(PIXELS.datatype, PIXELS.scale, (Fraction(bias),)))
+
+
 @pytest.mark.parametrize(
     "name", ["padded", "asymmetric", "dilated", "depthwise", "grouped", "line"]
 )

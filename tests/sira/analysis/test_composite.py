@@ -8,7 +8,8 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx_models import Net, integers
 from op_checks import declared
@@ -98,7 +99,7 @@ def real_range(build: Build, lo: Any, hi: Any, scale: float = 0.0625, width: int
 
 
 @EACH
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(bounds=BOUNDS)
 def test_exact_range(
     build: Build, f: Function, turns: tuple[float, ...], bounds: list[int]
@@ -227,7 +228,7 @@ PROGRAM = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(program=PROGRAM, bounds=st.tuples(st.integers(-64, 64), st.integers(-64, 64)).map(sorted))
 def test_random_expressions_are_enclosed(program: Any, bounds: list[int]) -> None:
     """Straight-line programs over one tensor, against mpmath at many points."""

@@ -134,3 +134,15 @@ def test_ties_behind_a_quantizer_in_the_tail() -> None:
     q = np.arange(-3, 4)[:, None, None]
     found = decided(net, q, integers(-3, 3, Fraction(13, 1024)))
     assert found.ravel().tolist() == [1, 1, 1, 1, 0, 0, 0]
+
+
+def test_only_what_is_asked_is_divided() -> None:
+    """One channel is on a tie, the other nowhere near: exact arithmetic passes that one over."""
+    net, steps = Net((1, 2)), (0.1, 0.3, 0.7)
+    left = right = "x"
+    for c in steps:
+        left, right = net.node("Mul", left, c), net.node("Mul", right, c)
+    factors = np.array([[1.5, 1.3]])
+    net.quant(net.node("Div", net.node("Mul", left, factors), right), 1.0)
+    points = np.arange(1, 15).reshape(-1, 1, 2)
+    assert decided(net, points, integers(1, 14)).tolist() == [[[2, 1]]] * 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -389,7 +390,7 @@ def test_missing_compiler_is_one_line(
     (tmp_path / "bin").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "sira", small_model, "-o", tmp_path / "b", "--backend", backend],
-        env={"PATH": str(tmp_path / "bin"), "SIRA_CACHE": str(tmp_path / "cache")},
+        env=os.environ | {"PATH": str(tmp_path / "bin"), "SIRA_CACHE": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -12,7 +12,8 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scalar_rules import (
     EXTREMES,
@@ -137,14 +138,14 @@ def test_extreme_intervals(case: Case) -> None:
 
 
 @EACH
-@settings(max_examples=30)
+@examples(30)
 @given(bounds=st.tuples(FLOATS, FLOATS).map(sorted))
 def test_the_range_holds_every_value_and_is_tight(case: Case, bounds: list[float]) -> None:
     check(case, *bounds)
 
 
 @EACH
-@settings(max_examples=20)
+@examples(20)
 @given(x=st.fractions(-30, 30, max_denominator=1000))
 def test_exact_values(case: Case, x: Fraction) -> None:
     x = max(x, Fraction(0)) + Fraction(1, 7) if case.lowest >= 0 else x
@@ -338,7 +339,7 @@ def test_elements_nobody_asked_for_stay_unknown() -> None:
 
 
 @given(x=st.floats(-1e3, 1e3), width=st.floats(0, 5))
-@settings(max_examples=30)
+@examples(30)
 def test_complementary_error_function(x: float, width: float) -> None:
     found = Interval(np.asarray(x), np.asarray(x + width)).erfc()
     with mpmath.workprec(300):

@@ -11,7 +11,8 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import iv
 from scalar_rules import (
@@ -99,7 +100,7 @@ def test_extreme_intervals(op: str, attributes: Any, f: Function, valley: float)
 
 
 @EACH
-@settings(max_examples=40)
+@examples(40)
 @given(bounds=st.tuples(FLOATS, FLOATS).map(sorted))
 def test_the_range_is_exact(
     op: str, attributes: Any, f: Function, valley: float, bounds: list[float]
@@ -108,7 +109,7 @@ def test_the_range_is_exact(
 
 
 @EACH
-@settings(max_examples=20)
+@examples(20)
 @given(x=st.fractions(-8, 8, max_denominator=1000))
 def test_exact_values(op: str, attributes: Any, f: Function, valley: float, x: Fraction) -> None:
     with precision(240):

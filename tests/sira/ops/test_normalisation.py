@@ -9,7 +9,8 @@ import mpmath
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sira.errors import SiraError
@@ -61,7 +62,7 @@ BOXES = st.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(boxes=BOXES, logarithm=st.booleans())
 def test_softmax_is_exact(boxes: Any, logarithm: bool) -> None:
     """Sound on all corners; each bound is attained where the others are at their other ends."""
@@ -114,7 +115,7 @@ def test_softmax_along_other_axes_and_with_samples() -> None:
         assert (found.lo <= wanted + 1e-16).all() and (wanted - 1e-16 <= found.hi).all()
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(boxes=BOXES, epsilon=st.sampled_from([1e-5, 1.0, 0.0]), seed=st.integers(0, 99))
 def test_layer_normalization_is_sound(boxes: Any, epsilon: float, seed: int) -> None:
     n = len(boxes)

@@ -7,7 +7,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx_models import Net, integers, run
@@ -44,7 +45,7 @@ def box(terms: Any, axes: Any) -> tuple[Any, Any]:
     return np.minimum(*ends).sum(axis=axes), np.maximum(*ends).sum(axis=axes)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.integers(1, 4), st.integers(1, 4), st.integers(1, 4),
     st.lists(st.integers(1, 3), max_size=2), st.integers(0, 2), st.booleans(), SEEDS,
@@ -65,7 +66,7 @@ def test_matmul(
     compare(net, x_shape, (lambda x: w @ x) if left else (lambda x: x @ w), (low, high), seed)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.integers(1, 2), st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.integers(1, 2),
     st.data(), SEEDS,

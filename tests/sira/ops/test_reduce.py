@@ -2,7 +2,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx_models import Net, integers
 from op_checks import check, every, ranges_of, some
@@ -47,7 +48,7 @@ def test_no_axes(op):
     assert ranges["t0"] is ranges["x"]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data())
 def test_random_shapes(data):
     shape = (1, *data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
