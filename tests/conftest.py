@@ -29,6 +29,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     Each takes a run of neighbours, which share fixtures, and helps the others at its end.
     """
     option = config.option
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of these processes, which has options of its own
+        return
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = "logical"
         if option.dist == "no":
