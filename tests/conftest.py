@@ -31,6 +31,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:  # It is one of them, and must not start its own.
         return
     option = config.option
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of these processes, which has options of its own
+        return
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = "logical"
         if option.dist == "no":

@@ -6,7 +6,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx_models import Net, annotated, integers
-from sira.driver.front import transform
 
 from hls.dataflow import Layer
 from hls.layers import ArgMax, MatrixVector
