@@ -156,7 +156,7 @@ def float32(array: Any) -> NDArray[np.float32]:
     return np.asarray(array, np.float32)
 
 
-def whole(array: NDArray[np.int64]) -> NDArray[Any]:
+def as_floats(array: NDArray[np.int64]) -> NDArray[Any]:
     """Integers as float32, the type that QONNX tensors have, or as the smallest that holds them."""
     for dtype in (np.float32, np.float64):
         if np.array_equal(array.astype(dtype).astype(object), array.astype(object)):

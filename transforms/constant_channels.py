@@ -23,7 +23,7 @@ from sira.analysis.ranges import Ranges
 from sira.numbers.scaled import Ints
 from sira.ops import mac_of
 from sira.ops.quant import threshold_axis, threshold_layout
-from transforms.builder import annotate, float32, weights_type, whole
+from transforms.builder import annotate, as_floats, float32, weights_type
 
 _RESHAPES = ("Reshape", "Flatten")
 
@@ -328,7 +328,7 @@ def _set(node: ir.Node, array: NDArray[Any], *, index: bool = False) -> None:
     constant = node.inputs[1]
     assert constant is not None and constant.name is not None
     if not index:
-        array = whole(array) if array.dtype == np.int64 else float32(array)
+        array = as_floats(array) if array.dtype == np.int64 else float32(array)
     tensor = ir.Tensor(np.ascontiguousarray(array), name=constant.name)
     constant.const_value = tensor
     constant.shape = ir.Shape(array.shape)

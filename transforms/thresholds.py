@@ -11,7 +11,7 @@ from sira.analysis.ranges import Ranges
 from sira.analysis.tail import Tail, find_tail
 from sira.datatypes import smallest_type
 from sira.ops.quant import threshold_layout
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph
 from transforms.integer.rules import RULES
 from transforms.steps.border import build_border, has_border
@@ -44,9 +44,9 @@ def _multithreshold(planes: dict[ir.Value, Plane], graph: IntegerGraph, sink: ir
     b, name, shape = graph.b, graph.name(sink), g.shape(sink)
     if (steps.sign < 0).any():
         column = steps.sign.reshape((-1,) + (1,) * (len(shape) - 1 - steps.axis))
-        factor = b.constant(f"{name}_sign", whole(column))
+        factor = b.constant(f"{name}_sign", as_floats(column))
         value = b.node("Mul", [value, factor], f"{name}_flipped", shape)
-    thresholds = b.constant(f"{name}_thresholds", whole(steps.thresholds))
+    thresholds = b.constant(f"{name}_thresholds", as_floats(steps.thresholds))
     attributes: dict[str, object] = {
         "out_dtype": smallest_type(steps.base, steps.base + steps.thresholds.shape[1]),
         "out_scale": 1.0,

@@ -148,7 +148,7 @@ def flatten(dataflow: Dataflow) -> Program:
     edge_of = {edge.source: i for i, edge in enumerate(dataflow.edges)}
     edge_of |= {edge.target: i for i, edge in enumerate(dataflow.edges)}
     assert len(edge_of) == 2 * len(channels), "a port has two edges"
-    builder = _Builder(len(channels))
+    builder = _ProgramBuilder(len(channels))
     for layer in dataflow.layers:
         schedule = layer.schedule()
         local = {port: edge_of[Port(layer.name, port)] for port in (*layer.inputs, *layer.outputs)}
@@ -213,7 +213,7 @@ def _tokens_per_period(process: Process) -> dict[str, int]:
     return {channel: count for channel, count in tokens.items() if count}
 
 
-class _Builder:
+class _ProgramBuilder:
     """Collects processes; channels with a number below ``edges`` are edges."""
 
     def __init__(self, edges: int) -> None:

@@ -19,7 +19,7 @@ from hls.layers import Thresholding
 
 
 @dataclass(frozen=True, eq=False)
-class Tail:
+class TailFunction:
     """out[c] = #{j : v >= thresholds[c, j]}, v = 2**input_bits - 1 - u where falling[c], else u.
 
     u is a count of ``input_bits`` bits on port ``in``, out one on port ``out``. ``thresholds``
@@ -36,7 +36,7 @@ class Tail:
     vectors: int
 
 
-Candidate = Callable[[Tail], Layer | None]
+Candidate = Callable[[TailFunction], Layer | None]
 """Builds a tail with one lane, equal to it at every count; None where it cannot."""
 
 Price = Callable[[Layer], float]
@@ -61,14 +61,14 @@ def estimated_lut(layer: Layer) -> float:
     return default_device().price(layer.inventory()).lut
 
 
-def cheapest(tail: Tail, price: Price = estimated_lut) -> Layer:
+def cheapest(tail: TailFunction, price: Price = estimated_lut) -> Layer:
     """The candidate of the least price; of several the one that was registered first."""
     built = [layer for build in CANDIDATES.values() if (layer := build(tail)) is not None]
     return min(built, key=price)
 
 
 @candidate("thresholds")
-def binary_search(tail: Tail) -> Layer:
+def binary_search(tail: TailFunction) -> Layer:
     """A binary search of the thresholds, which builds every tail."""
     return Thresholding(
         name=tail.name,

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from hls.layers import ArgMax
 from hls.lower.build import ONE, ZERO, Lowering, by_channel, refuse
 from hls.lower.rules import rule
-from hls.lower.tails import Tail, cheapest
+from hls.lower.tails import TailFunction, cheapest
 from hls.lower.views import in_own_shape
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
@@ -45,7 +45,7 @@ def thresholding(build: Lowering, node: ir.Node) -> Wire:
     if (counts == counts[0]).all() and (falling == falling[0]).all():
         counts, falling = counts[:1], falling[:1]
     vectors = wire.layout.elements // channels
-    layer = cheapest(Tail(g.label(node), counts, falling, channels, wire.bits, vectors))
+    layer = cheapest(TailFunction(g.label(node), counts, falling, channels, wire.bits, vectors))
     bits, base = layer.outputs["out"].bits, int(g.attribute(node, "out_bias", 0.0))
     return Wire(build.chain(layer, wire.port), bits, wire.layout, base * ONE, ONE)
 

@@ -38,7 +38,7 @@ _VERILATE = (
 
 
 @dataclass(frozen=True)
-class Model:
+class VerilatedModel:
     """What a shared library is made of.
 
     ``texts`` are the Verilog sources by file name, ``harness`` is the file in ``hls/cpp`` that
@@ -59,7 +59,7 @@ class Model:
 
 
 def shared_libraries(
-    models: Sequence[Model], beside: Sequence[Callable[[], None]] = ()
+    models: Sequence[VerilatedModel], beside: Sequence[Callable[[], None]] = ()
 ) -> list[Path]:
     """The models as shared libraries: from the cache, or built, as many at a time as cores.
 
@@ -109,7 +109,7 @@ def in_parallel(jobs: Sequence[Callable[[], object]]) -> None:
             raise
 
 
-def _build_library(library: Path, model: Model, runtime: Path) -> None:
+def _build_library(library: Path, model: VerilatedModel, runtime: Path) -> None:
     """Verilate and compile in a temporary folder; the result is the file ``library``."""
     with tempfile.TemporaryDirectory(prefix="sira-") as name:
         folder = Path(name)

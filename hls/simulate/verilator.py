@@ -21,8 +21,8 @@ from hls.dataflow import Dataflow, Ints, Layer, Stream
 from hls.device import default_device
 from hls.emit.rtl import axis_prefixes, identifiers, stream_bytes
 from hls.simulate.beats import pack_beats, unpack_beats
-from hls.simulate.toolchain import Model, elaborate, run_verilator, shared_libraries
-from hls.simulate.verilator_call import Beats, LayerLibrary, Outcome, simulate
+from hls.simulate.toolchain import VerilatedModel, elaborate, run_verilator, shared_libraries
+from hls.simulate.verilator_call import Beats, LayerLibrary, RunStatus, simulate
 from hls.simulate.verilator_layers import layer_models, link_memories, top_model
 
 
@@ -235,7 +235,7 @@ class Simulator:
         )
 
 
-def _failure(outcome: Outcome, port: str, stream: Stream) -> str:
+def _failure(outcome: RunStatus, port: str, stream: Stream) -> str:
     what = {
         1: f"nothing moved any more: deadlock, or beats are missing; output {port!r} waits for",
         2: f"data changed while the output was stalled: {port!r},",
@@ -296,7 +296,7 @@ def compile_model(
     assert len(texts) == len(sources), "two sources of one name"
     options = ("--top-module", interface.top, *flags)
     header = _interface_header(interface)
-    (library,) = shared_libraries([Model(texts, "verilator_harness.cpp", header, options)])
+    (library,) = shared_libraries([VerilatedModel(texts, "verilator_harness.cpp", header, options)])
     return Simulator(library, interface, memories)
 
 

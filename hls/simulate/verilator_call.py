@@ -36,7 +36,7 @@ class LayerLibrary:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunStatus:
     """How a run ended: a status of the harness (0: well), where it failed, and cycles."""
 
     status: int
@@ -59,7 +59,7 @@ def simulate(
     reset_after: int,
     idle_limit: int,
     drain: int,
-) -> Outcome:
+) -> RunStatus:
     """Run beats through a model; the meaning of the arguments is that of the harness's request."""
     request = _Request(
         folder=os.fsencode(folder.resolve()),
@@ -71,10 +71,10 @@ def simulate(
         drain=drain,
         sinks=_streams(sinks),
         sources=_streams(sources),
-        layers=(_Layer * len(layers))(*map(_layer, layers)),
+        layers=(_LayerStruct * len(layers))(*map(_layer, layers)),
     )
     status = ctypes.CDLL(str(library)).simulate(ctypes.byref(request))
-    return Outcome(
+    return RunStatus(
         status,
         request.cycles,
         request.failed_source,
@@ -83,7 +83,7 @@ def simulate(
     )
 
 
-class _Stream(ctypes.Structure):
+class _StreamStruct(ctypes.Structure):
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("beats", ctypes.c_uint64),
@@ -92,7 +92,7 @@ class _Stream(ctypes.Structure):
     )
 
 
-class _Layer(ctypes.Structure):
+class _LayerStruct(ctypes.Structure):
     _fields_ = (
         ("create", ctypes.c_void_p),
         ("tick", ctypes.c_void_p),
@@ -111,9 +111,9 @@ class _Request(ctypes.Structure):
         ("reset_after", ctypes.c_uint64),
         ("idle_limit", ctypes.c_uint64),
         ("drain", ctypes.c_uint64),
-        ("sinks", ctypes.POINTER(_Stream)),
-        ("sources", ctypes.POINTER(_Stream)),
-        ("layers", ctypes.POINTER(_Layer)),
+        ("sinks", ctypes.POINTER(_StreamStruct)),
+        ("sources", ctypes.POINTER(_StreamStruct)),
+        ("layers", ctypes.POINTER(_LayerStruct)),
         ("cycles", ctypes.c_uint64),
         ("failed_source", ctypes.c_uint64),
         ("failed_beat", ctypes.c_uint64),
@@ -121,8 +121,8 @@ class _Request(ctypes.Structure):
     )
 
 
-def _streams(ports: Sequence[Beats]) -> ctypes.Array[_Stream]:
-    streams = (_Stream * len(ports))()
+def _streams(ports: Sequence[Beats]) -> ctypes.Array[_StreamStruct]:
+    streams = (_StreamStruct * len(ports))()
     for entry, beats in zip(streams, ports, strict=True):
         entry.data = beats.data.ctypes.data
         entry.beats = len(beats.data)
@@ -131,10 +131,10 @@ def _streams(ports: Sequence[Beats]) -> ctypes.Array[_Stream]:
     return streams
 
 
-def _layer(layer: LayerLibrary) -> _Layer:
+def _layer(layer: LayerLibrary) -> _LayerStruct:
     loaded = ctypes.CDLL(str(layer.library))
     functions = (loaded.create_layer, loaded.tick_layer, loaded.destroy_layer)
-    return _Layer(
+    return _LayerStruct(
         *(ctypes.cast(function, ctypes.c_void_p) for function in functions),
         layer.name.encode(),
         os.fsencode(layer.folder),

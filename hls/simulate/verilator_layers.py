@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hls.simulate.toolchain import Model
+from hls.simulate.toolchain import VerilatedModel
 
 _LAYER = "layer"
 """What every layer's module is called in its own model, so that equal ones are built once."""
@@ -45,7 +45,7 @@ class _Module:
     outputs: tuple[_Signal, ...]
 
 
-def layer_models(rtl: Path, names: Sequence[str], options: Sequence[str]) -> list[Model]:
+def layer_models(rtl: Path, names: Sequence[str], options: Sequence[str]) -> list[VerilatedModel]:
     """The models of the layers in the folder ``rtl``, whose modules are called ``names``."""
     library = _library(rtl, names)
     models = []
@@ -56,7 +56,7 @@ def layer_models(rtl: Path, names: Sequence[str], options: Sequence[str]) -> lis
         texts = {f"{part}.sv": library[part] for part in _parts(module.body, library)}
         texts[f"{_LAYER}.sv"] = head + body
         models.append(
-            Model(
+            VerilatedModel(
                 {file: text.encode() for file, text in texts.items()},
                 "verilator_layer.cpp",
                 _layer_interface(module),
@@ -68,14 +68,14 @@ def layer_models(rtl: Path, names: Sequence[str], options: Sequence[str]) -> lis
 
 def top_model(
     rtl: Path, names: Sequence[str], interface: str, top: str, options: Sequence[str]
-) -> Model:
+) -> VerilatedModel:
     """The model of the top with stubs for the layers ``names``; ``interface`` is the harness's."""
     library = _library(rtl, names)
     text = _text(rtl / f"{top}.sv")
     texts = {f"{part}.sv": library[part] for part in _parts(text, library)}
     texts |= {f"{name}.sv": _stub(_module(rtl, name), i) for i, name in enumerate(names)}
     texts[f"{top}.sv"] = text
-    return Model(
+    return VerilatedModel(
         {file: text.encode() for file, text in texts.items()},
         "verilator_harness.cpp",
         interface,

@@ -35,12 +35,12 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from sira.certificate.boxes import Bools, Ints, Rejected
-from sira.certificate.model import Layer, bounds, datatypes, declared, layers
+from sira.certificate.model import ClaimedLayer, bounds, datatypes, declared, layers
 
 FORMAT = "sira certificate 1"
 
 
-def entry(layer: Layer) -> dict[str, Any]:
+def entry(layer: ClaimedLayer) -> dict[str, Any]:
     """Everything a certificate has to say of a layer."""
     low, high, low_class, high_class = bounds(layer)
     copies = len(layer.weights) // layer.ids.shape[1]  # outputs that read the same inputs
@@ -106,7 +106,7 @@ def _same(a: Any, b: Any) -> bool:
     return a == b and json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
 
 
-def _evaluate_witnesses(layer: Layer, claim: dict[str, Any]) -> None:
+def _evaluate_witnesses(layer: ClaimedLayer, claim: dict[str, Any]) -> None:
     """Put each witness into the sum: it must give the claimed bound."""
     for side in ("lo", "hi"):
         witnesses, borders = claim[f"{side}_witness"], claim[f"{side}_border"]
@@ -122,11 +122,11 @@ def _evaluate_witnesses(layer: Layer, claim: dict[str, Any]) -> None:
                 raise Rejected(f"{layer.name}: the {side} witness of channel {n} misses {value}")
 
 
-def _corner(layer: Layer, n: int, c: int, sign: int) -> str:
+def _corner(layer: ClaimedLayer, n: int, c: int, sign: int) -> str:
     return _hex(((layer.weights[n] * sign > 0) & layer.masks[c]).reshape(-1))
 
 
-def _unattained(layer: Layer, n: int, c: int, sign: int) -> str:
+def _unattained(layer: ClaimedLayer, n: int, c: int, sign: int) -> str:
     """Why the corner of output ``n`` in border class ``c`` may be out of reach, or nothing."""
     w = layer.weights[n]
     channel, tap = np.nonzero(

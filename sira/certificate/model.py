@@ -35,7 +35,7 @@ _MULTIPLYING = ("MatMul", "Conv", "ConvTranspose")
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class ClaimedLayer:
     """A MatMul, Conv or ConvTranspose: weights (N, I, taps) over the channels that outputs read.
 
     Positions fall into classes: in a convolution by the taps that read input, in a MatMul by the
@@ -52,7 +52,7 @@ class Layer:
     ids: Ints  # (classes, groups, I, taps): the elements read at one position of the class
 
 
-def layers(model: onnx.ModelProto) -> Iterator[Layer]:
+def layers(model: onnx.ModelProto) -> Iterator[ClaimedLayer]:
     """The multiply-accumulate layers of an integer model with the boxes of their inputs."""
     graph = model.graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -108,7 +108,7 @@ def datatypes(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     return found
 
 
-def bounds(layer: Layer) -> tuple[list[int], list[int], list[int], list[int]]:
+def bounds(layer: ClaimedLayer) -> tuple[list[int], list[int], list[int], list[int]]:
     """Smallest and largest sum of each output, and the class of positions that attains each."""
     lo, hi = _sums(layer)
     order = sorted(range(len(layer.masks)), key=lambda c: _preference(layer.masks[c]))
@@ -117,7 +117,7 @@ def bounds(layer: Layer) -> tuple[list[int], list[int], list[int], list[int]]:
     return lo.min(axis=0).tolist(), hi.max(axis=0).tolist(), low_class.tolist(), high_class.tolist()
 
 
-def _sums(layer: Layer) -> tuple[Ints, Ints]:
+def _sums(layer: ClaimedLayer) -> tuple[Ints, Ints]:
     """The smallest and largest sums (classes, N)."""
     ends = []
     for mask, lo, hi in zip(layer.masks, layer.lo, layer.hi, strict=True):
@@ -128,7 +128,9 @@ def _sums(layer: Layer) -> tuple[Ints, Ints]:
     return np.array(low), np.array(high)
 
 
-def _layer(node: onnx.NodeProto, box: Box, constants: Constants, index: int) -> tuple[Layer, Box]:
+def _layer(
+    node: onnx.NodeProto, box: Box, constants: Constants, index: int
+) -> tuple[ClaimedLayer, Box]:
     """A layer, and the box of its output, the tensor number ``index``."""
     w = whole(constants[node.input[1]], node)
     if node.op_type == "MatMul":
@@ -136,7 +138,7 @@ def _layer(node: onnx.NodeProto, box: Box, constants: Constants, index: int) -> 
     return _convolution(node, box, w, index)
 
 
-def _matmul(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[Layer, Box]:
+def _matmul(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[ClaimedLayer, Box]:
     """Rows of different bounds are different classes."""
     if w.ndim != 2 or box.shape[-1] != len(w):
         raise Rejected(f"{node.name}: weights {w.shape} do not fit the input {box.shape}")
@@ -146,7 +148,7 @@ def _matmul(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[Layer,
         rows = np.concatenate([lo, hi], axis=1)
         _, first, members = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     shape = (len(first), w.shape[1], len(w))
-    layer = Layer(
+    layer = ClaimedLayer(
         node.name, node.output[0], w.T[:, :, None],
         np.broadcast_to(lo[first, None], shape), np.broadcast_to(hi[first, None], shape),
         np.ones(shape[1:], bool), np.ones((len(first), 1), bool), ids[first, None, :, None],
@@ -157,7 +159,7 @@ def _matmul(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[Layer,
     return layer, Box(size, low, high, fresh(index, size))
 
 
-def _convolution(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[Layer, Box]:
+def _convolution(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[ClaimedLayer, Box]:
     """Positions that pad alike are a class; channels count with their worst bounds."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     groups, transposed = int(attributes.get("group", 1)), node.op_type == "ConvTranspose"
@@ -174,7 +176,7 @@ def _convolution(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[L
         node.name, box.shape[2:], reads(node.name, box.shape[2:], w.shape[2:], attributes)
     )
     read = box.full()[2][0].reshape(box.shape[1], -1)[:, taps]
-    layer = Layer(
+    layer = ClaimedLayer(
         node.name, node.output[0], w.reshape(*w.shape[:2], -1),
         np.broadcast_to(lo, (len(masks), *lo.shape)), np.broadcast_to(hi, (len(masks), *hi.shape)),
         level.astype(bool), masks,
@@ -186,7 +188,7 @@ def _convolution(node: onnx.NodeProto, box: Box, w: Ints, index: int) -> tuple[L
     return layer, Box(size, np.reshape(low, column), np.reshape(high, column), fresh(index, size))
 
 
-def _check_reach(layer: Layer) -> None:
+def _check_reach(layer: ClaimedLayer) -> None:
     """That float64 holds all sums, and that int64 computes them."""
     heaviest = np.abs(layer.weights).astype(float).sum(axis=2)
     furthest = np.maximum(np.abs(layer.lo), np.abs(layer.hi)).max(axis=0)

@@ -17,7 +17,7 @@ from sira import graph as g
 from sira.analysis.ranges import Ranges
 from sira.certificate.boxes import Rejected
 from sira.certificate.checker import FORMAT, entry
-from sira.certificate.model import Layer, declared, layers
+from sira.certificate.model import ClaimedLayer, declared, layers
 from sira.errors import SiraError
 from sira.numbers.int64 import plus, times, whole_numbers
 from sira.numbers.scaled import Ints, ScaledInt
@@ -68,7 +68,7 @@ def certificate(model: ir.Model, ranges: Ranges, model_bytes: bytes) -> dict[str
     }
 
 
-def _written(found: ScaledInt, layer: Layer) -> tuple[Ints, Ints]:
+def _written(found: ScaledInt, layer: ClaimedLayer) -> tuple[Ints, Ints]:
     """Bounds of what the file computes, which has a common factor of its weights in it."""
     scale, bias = whole_numbers(found.scale), whole_numbers(found.bias)
     assert scale is not None and bias is not None, "the model computes integers"
@@ -83,7 +83,7 @@ def _worst(bound: Ints, f: Callable[..., Ints], axis: int, rank: int) -> Ints:
 
 
 def _not_proved(
-    layer: Layer, found: tuple[list[int], list[int]], proved: tuple[list[int], list[int]]
+    layer: ClaimedLayer, found: tuple[list[int], list[int]], proved: tuple[list[int], list[int]]
 ) -> SiraError:
     pairs = zip(zip(*found, strict=True), zip(*proved, strict=True), strict=True)
     n, (ours, theirs) = next((n, (a, b)) for n, (a, b) in enumerate(pairs) if a != b)
@@ -96,7 +96,7 @@ def _not_proved(
     )
 
 
-def _layers(proto: onnx.ModelProto) -> list[Layer]:
+def _layers(proto: onnx.ModelProto) -> list[ClaimedLayer]:
     try:
         return list(layers(proto))
     except Rejected as error:

@@ -61,7 +61,7 @@ def analyze(
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AnalysisResult:
     """What was written, and where the integer stages are or why there are none."""
 
     directory: Path
@@ -76,7 +76,7 @@ class Outcome:
 
 def analyze_only(
     proto: onnx.ModelProto, name: str, options: Options, progress: Progress | None
-) -> Outcome:
+) -> AnalysisResult:
     """Analyze the model; write report.json with ``layers`` and ``tensors``, and the stages.
 
     ``name`` is the model's in the report. Of the options, ``output``, ``inputs``, ``verify`` and
@@ -114,7 +114,7 @@ def analyze_only(
             seconds=watch.seconds,
         )
         write_json(work / "report.json", builtins(report))
-    return Outcome(options.output, report, where)
+    return AnalysisResult(options.output, report, where)
 
 
 def _verification(

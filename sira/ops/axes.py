@@ -108,10 +108,10 @@ def moved(node: ir.Node, x: Arg | None, move: Callable[[Array], Array], output: 
     def each(a: Array) -> Array:
         return a.reshape(()) if a.size == 1 and a.ndim <= rank else move(aligned(a, rank))
 
-    return whole(node, x, operand(x).map(each), output)
+    return broadcast_constant(node, x, operand(x).map(each), output)
 
 
-def whole(node: ir.Node, source: Arg | None, result: Value, output: int = 0) -> Value:
+def broadcast_constant(node: ir.Node, source: Arg | None, result: Value, output: int = 0) -> Value:
     """``result``; made of a constant, its integers get the shape of the whole tensor."""
     if isinstance(source, Constant) and isinstance(result, ScaledInt):
         q = np.broadcast_to(result.lo, g.shape(node.outputs[output]))

@@ -16,7 +16,7 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Real, ScaledInt, Value, enclose
-from sira.ops.axes import Array, aligned, exactly, negative, spread, whole
+from sira.ops.axes import Array, aligned, broadcast_constant, exactly, negative, spread
 from sira.ops.base import Arg, Args, Constant, Constants, OpRule, Shape, numbers, operand, register
 
 ANY_NUMBER = 2**31
@@ -27,7 +27,7 @@ def _concat(node: ir.Node, args: Args) -> list[Arg]:
     shapes = [g.shape(v) for v in node.inputs if v is not None]
     axis = negative(node, int(g.attribute(node, "axis")), len(shapes[0]))
     first = next((a for a in args if not isinstance(a, Constant)), args[0])
-    return [whole(node, first, _joined(node, args, shapes, axis))]
+    return [broadcast_constant(node, first, _joined(node, args, shapes, axis))]
 
 
 def _joined(node: ir.Node, args: Args, shapes: Sequence[Shape], axis: int) -> Value:

@@ -112,14 +112,14 @@ class IntegerConv:
     """``scale * sum(weights * (q + offset))``, where padding adds nothing.
 
     ``mac.weights`` is (G, I * taps, O / G). ``offset`` is one number or one for each input channel
-    (C,): the bias of the input over its scale. ``whole`` is the same where all of it are integers
-    and padding makes that matter: then q + offset are the integers to sum, and padding is 0.
+    (C,): the bias of the input over its scale. ``integer_offset`` is the same where all of it are
+    integers and padding makes that matter: then q + offset are what is summed, and padding is 0.
     """
 
     conv: Convolution
     mac: IntegerMac
     offset: Real
-    whole: Ints | None
+    integer_offset: Ints | None
 
     @property
     def weights(self) -> Ints:
@@ -129,7 +129,11 @@ class IntegerConv:
     @property
     def zero(self) -> Ints | None:
         """The integers (C,) that mean real zero, to be subtracted in front of padding."""
-        return None if self.whole is None else -np.broadcast_to(self.whole, (self.conv.channels,))
+        return (
+            None
+            if self.integer_offset is None
+            else -np.broadcast_to(self.integer_offset, (self.conv.channels,))
+        )
 
 
 def window_of(node: ir.Node, weights: Constant) -> Window:
@@ -226,8 +230,12 @@ def _integer_sums(x: ScaledInt, integer: IntegerConv, where: str, data: bool) ->
     conv, mac, offset = integer.conv, integer.mac, integer.offset
     scale = mac.scale.map(lambda a: conv.per_output(a) if a.ndim else a)
     lo, hi = x.lo, x.hi
-    if integer.whole is not None:
-        shift = integer.whole.reshape(conv.column) if integer.whole.ndim else integer.whole
+    if integer.integer_offset is not None:
+        shift = (
+            integer.integer_offset.reshape(conv.column)
+            if integer.integer_offset.ndim
+            else integer.integer_offset
+        )
         lo, hi, offset = plus(lo, shift, where), plus(hi, shift, where), ZERO
     bias = _bias(conv, mac, offset)
     if data and x.is_point:

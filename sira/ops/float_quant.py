@@ -73,7 +73,7 @@ class _Format:
         return max(exponent - self.mantissa, self.smallest)
 
 
-def _whole(node: ir.Node, args: Args, index: int, name: str) -> int:
+def _one_integer(node: ir.Node, args: Args, index: int, name: str) -> int:
     value = real(args[index]).values
     if value.size != 1 or value.ravel()[0].denominator != 1:
         raise SiraError(
@@ -86,7 +86,7 @@ def _whole(node: ir.Node, args: Args, index: int, name: str) -> int:
 
 def _format(node: ir.Node, args: Args) -> _Format:
     exponents, mantissa, bias = (
-        _whole(node, args, i, name)
+        _one_integer(node, args, i, name)
         for i, name in ((2, "exponent width"), (3, "mantissa width"), (4, "exponent bias"))
     )
     smallest = 1 - bias - mantissa

@@ -14,7 +14,7 @@ from sira.numbers.exact import Exact
 from sira.numbers.int64 import whole_numbers
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import ONE, Real, ScaledInt, Value
-from sira.ops.axes import Array, aligned, arrays, moved, need, negative, take, whole
+from sira.ops.axes import Array, aligned, arrays, broadcast_constant, moved, need, negative, take
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, operand, real, register
 
 Pads = Sequence[tuple[int, int]]
@@ -139,7 +139,7 @@ def _pad(node: ir.Node, args: Args) -> list[Arg]:
             given = args[2] if len(args) > 2 else None
             fill = Exact.of(g.attribute(node, "value", 0.0)) if given is None else real(given)
             fill = fill.map(lambda a: a.reshape(()))
-            return [whole(node, args[0], padded(operand(args[0]), shape, pads, fill))]
+            return [broadcast_constant(node, args[0], padded(operand(args[0]), shape, pads, fill))]
         case "edge" | "reflect" | "wrap" as mode:
             picks = {
                 i - rank: _own(size, pad, mode)

@@ -29,13 +29,13 @@ from sira.ops.axes import (
     aligned,
     arrays,
     both,
+    broadcast_constant,
     check_sum,
     common_lattice,
     moved,
     need,
     negative,
     take,
-    whole,
 )
 from sira.ops.base import Arg, Args, Constants, OpRule, Shape, numbers, operand, register
 
@@ -54,7 +54,7 @@ _COORDINATES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class ResizedAxis:
     """Where the elements of one resized axis come from: ``places`` on an axis of ``size``."""
 
     places: tuple[Fraction, ...]
@@ -142,7 +142,7 @@ def _scales(node: ir.Node, constants: Constants) -> list[Fraction] | None:
     return None
 
 
-def _resized(node: ir.Node, shape: Shape, constants: Constants) -> dict[int, Axis]:
+def _resized(node: ir.Node, shape: Shape, constants: Constants) -> dict[int, ResizedAxis]:
     """The axes that change, counted from the end."""
     rank = len(shape)
     _, mode, _ = _modes(node)
@@ -166,7 +166,7 @@ def _resized(node: ir.Node, shape: Shape, constants: Constants) -> dict[int, Axi
             raise SiraError("nothing is left of the tensor", where=g.describe(node))
         if scale != 1:
             places = (_coordinate(mode, x, scale, size, resized) for x in range(resized))
-            found[axis] = Axis(tuple(places), size)
+            found[axis] = ResizedAxis(tuple(places), size)
     return found
 
 
@@ -174,7 +174,9 @@ def _resize(node: ir.Node, args: Args) -> list[Arg]:
     shape = g.shape(node.inputs[0])  # type: ignore[arg-type]
     axes, (mode, _, rounding) = _resized(node, shape, arrays(node)), _modes(node)
     if mode == "linear":
-        return [whole(node, args[0], _linear(node, operand(args[0]), axes, len(shape)))]
+        return [
+            broadcast_constant(node, args[0], _linear(node, operand(args[0]), axes, len(shape)))
+        ]
     picks = {axis: found.nearest(rounding) for axis, found in axes.items()}
 
     def move(a: Array) -> Array:
@@ -185,7 +187,7 @@ def _resize(node: ir.Node, args: Args) -> list[Arg]:
     return [moved(node, args[0], move)]
 
 
-def _linear(node: ir.Node, x: Value, axes: dict[int, Axis], rank: int) -> Value:
+def _linear(node: ir.Node, x: Value, axes: dict[int, ResizedAxis], rank: int) -> Value:
     if not axes:
         return x
     reason = getattr(x, "reason", "")
@@ -203,7 +205,7 @@ def _linear(node: ir.Node, x: Value, axes: dict[int, Axis], rank: int) -> Value:
 
 
 def _linear_integers(
-    node: ir.Node, x: ScaledInt, axes: dict[int, Axis], rank: int
+    node: ir.Node, x: ScaledInt, axes: dict[int, ResizedAxis], rank: int
 ) -> ScaledInt | str:
     denominator = prod(a.denominator for a in axes.values())
     if denominator > MAX_MULTIPLE:
@@ -230,7 +232,7 @@ def _linear_integers(
     return ScaledInt(lo, hi, divide(lattice.scale, Exact.of(denominator)), lattice.bias)
 
 
-def _mixed(x: Any, found: Axis, axis: int, rank: int) -> Any:
+def _mixed(x: Any, found: ResizedAxis, axis: int, rank: int) -> Any:
     """Real numbers mixed along one axis."""
     weights = np.array(found.weights, object).reshape(-1, *(1,) * (-axis - 1))
     behind = Exact(weights)

@@ -18,7 +18,7 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact, rational_gcd
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt, Value, enclose, rebase, where_real
-from sira.ops.axes import MAX_MULTIPLE, Array, check_sum, exactly, whole
+from sira.ops.axes import MAX_MULTIPLE, Array, broadcast_constant, check_sum, exactly
 from sira.ops.base import (
     Arg,
     Args,
@@ -111,7 +111,7 @@ def _extremum(which: Which) -> Evaluate:
     def evaluate(node: ir.Node, args: Args) -> list[Arg]:
         first, *others = _operands(node, args)
         chosen: Value = reduce(lambda a, b: _farther(node, a, b, which), others, operand(first))
-        return [whole(node, first, chosen)]
+        return [broadcast_constant(node, first, chosen)]
 
     return evaluate
 
@@ -132,11 +132,11 @@ def _where(node: ir.Node, args: Args) -> list[Arg]:
     condition = _condition(node, args[0])
     _, a, b = lifted(node, args)
     if condition.all() or a is b:
-        return [whole(node, a, operand(a))]
+        return [broadcast_constant(node, a, operand(a))]
     if not condition.any():
-        return [whole(node, b, operand(b))]
+        return [broadcast_constant(node, b, operand(b))]
     first = b if isinstance(a, Constant) else a
-    return [whole(node, first, _chosen(node, condition, a, b))]
+    return [broadcast_constant(node, first, _chosen(node, condition, a, b))]
 
 
 def _chosen(node: ir.Node, condition: Array, a: Arg, b: Arg) -> Value:

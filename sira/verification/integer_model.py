@@ -103,8 +103,8 @@ def _check_node(
     assert sink is not None, f"{g.describe(node)} counts what the original does not have"
     axis = threshold_axis(node)
     term = _term(counted, values, ranges)
-    if isinstance(term, _Plane):
-        return _check_plane(node, term, sink, axis, executed, ranges, oracle)
+    if isinstance(term, _Sum):
+        return _check_sum(node, term, sink, axis, executed, ranges, oracle)
     steps = steps_between(term.value, sink, axis, ranges, (term.factor, term.offset))
     record = provenance.of(result)
     channels = np.arange(steps.channels) if record.channels is None else record.channels
@@ -136,7 +136,7 @@ class _Term:
 
 
 @dataclass(frozen=True, eq=False)
-class _Plane:
+class _Sum:
     """``factor`` times the sum of two operands, plus ``offset``."""
 
     one: _Term
@@ -151,7 +151,7 @@ def _original(value: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges) -
     return next((v for v in found if ranges.scaled(v) is not None), None)
 
 
-def _term(value: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges) -> _Term | _Plane:
+def _term(value: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges) -> _Term | _Sum:
     """What a tensor of the integer model is in integers of the original ``values``."""
     chain: list[tuple[str, Ints]] = []
     while (original := _original(value, values, ranges)) is None:
@@ -161,7 +161,7 @@ def _term(value: ir.Value, values: Mapping[str, ir.Value], ranges: Ranges) -> _T
         if len(operands) == 2:
             one, two = (_term(v, values, ranges) for v in operands)
             assert node.op_type == "Add" and isinstance(one, _Term) and isinstance(two, _Term)
-            return _Plane(one, two, *_collapsed(chain))
+            return _Sum(one, two, *_collapsed(chain))
         (constant,) = (c for v in node.inputs if (c := g.array(v)) is not None)
         chain.append((node.op_type, constant.astype(np.int64)))
         (value,) = operands
@@ -180,9 +180,9 @@ def _collapsed(chain: Sequence[tuple[str, Ints]]) -> tuple[Ints, Ints]:
     return a, b
 
 
-def _check_plane(
+def _check_sum(
     node: ir.Node,
-    plane: _Plane,
+    plane: _Sum,
     sink: ir.Value,
     axis: int,
     executed: Oracle,

@@ -1,4 +1,4 @@
-"""Steps of the original tails in float64, executed by code that is not ours.
+"""FloatTail of the original tails in float64, executed by code that is not ours.
 
 Samples touch few of the thresholds of a layer; here the tail in front of a quantizer is executed on
 chosen integers, on both sides of every step.
@@ -30,7 +30,7 @@ _CHUNK = 2**18
 
 
 @dataclass(frozen=True, eq=False)
-class Steps:
+class FloatTail:
     """The original tail between an integer tensor and a quantizer's output, in float64.
 
     Elements are arranged (C, K): channels along ``axis``, and places, one for each way in which
@@ -90,7 +90,7 @@ class Steps:
         """An array that broadcasts to the source's tensor as (C or 1, K or 1)."""
         return _at(_by_channel(a, g.shape(self.start), self.axis), self.places)
 
-    def widest(self) -> Steps:
+    def widest(self) -> FloatTail:
         """With one place for all, where no more than the bounds differ between them."""
         lo, hi = self.lo.min(axis=1, keepdims=True), self.hi.max(axis=1, keepdims=True)
         source, target = (r.map(lambda a: a[:, :1]) for r in (self.source, self.target))
@@ -105,7 +105,7 @@ class Steps:
 
 def steps_between(
     start: ir.Value, sink: ir.Value, axis: int, ranges: Ranges, also: Sequence[Ints] = ()
-) -> Steps:
+) -> FloatTail:
     """The tail from ``start`` to ``sink``, both of the original graph and with integers.
 
     Positions at which the arrays of ``also``, which broadcast to ``start``, differ have places of
@@ -121,7 +121,7 @@ def steps_between(
     arranged, aimed = (r.map(lambda a: _at(a, places)) for r in (arranged, aimed))
     full = (shape[axis] if shape else 1, len(places))
     lo, hi = (np.broadcast_to(q, full) for q in (arranged.lo, arranged.hi))
-    return Steps(start, sink, axis, places, lo, hi, arranged, aimed)
+    return FloatTail(start, sink, axis, places, lo, hi, arranged, aimed)
 
 
 def points_around(steps: Ints, lo: Ints, hi: Ints) -> tuple[Ints, int]:

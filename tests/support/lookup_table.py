@@ -8,7 +8,7 @@ import numpy as np
 
 from hls.dataflow import Ints, Stream
 from hls.inventory import Logic
-from hls.lower.tails import Tail
+from hls.lower.tails import TailFunction
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class LookupTable:
         return (Logic("table", self.lut),)
 
 
-def lookup_table(tail: Tail, lut: int = 1) -> LookupTable:
+def lookup_table(tail: TailFunction, lut: int = 1) -> LookupTable:
     """Every entry by counting thresholds, one after the other."""
     top = 2**tail.input_bits - 1
     table = np.zeros((tail.channels, top + 1), np.int64)

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from sira import graph as g
 from sira.numbers.exact import Exact
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.affine import clips
 from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
@@ -42,7 +42,7 @@ def _clipped(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value | 
     name, u = graph.name(value), graph.core(source)
     for op, bound in needed:
         stem = name if op == needed[-1][0] else f"{name}_{op.lower()}"
-        limit = b.constant(f"{name}_{op.lower()}_bound", whole(bound))
+        limit = b.constant(f"{name}_{op.lower()}_bound", as_floats(bound))
         u = b.node(op, [u, limit], stem, g.shape(value), name=node.name)
     return u
 

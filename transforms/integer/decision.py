@@ -9,7 +9,7 @@ from sira import graph as g
 from sira.numbers.exact import Exact, rational_gcd
 from sira.numbers.scaled import Ints
 from sira.ops.decision import axis_of, scores_of
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph, Rule, Rules
 
 _MAX_MULTIPLE = 2**12
@@ -27,8 +27,8 @@ def _decision(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value |
     scores, scale, offset = found
     name, shape = g.name(value), g.shape(scores)
     u = graph.core(scores)
-    a = graph.b.constant(f"{name}_score_scale", whole(scale))
-    b = graph.b.constant(f"{name}_score_offset", whole(offset))
+    a = graph.b.constant(f"{name}_score_scale", as_floats(scale))
+    b = graph.b.constant(f"{name}_score_offset", as_floats(offset))
     aligned = graph.b.node("Mul", [u, a], f"{name}_score_scaled", shape)
     aligned = graph.b.node("Add", [aligned, b], f"{name}_score", shape)
     axis = axis_of(node, len(shape)) + len(shape)

@@ -21,7 +21,7 @@ from sira.datatypes import smallest_type
 from sira.errors import SiraError
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Constant, rule_of
-from transforms.builder import Builder, annotate, float32, whole
+from transforms.builder import Builder, annotate, as_floats, float32
 from transforms.integer.affine import is_affine
 
 
@@ -118,7 +118,7 @@ class IntegerGraph:
         if (sign == 1).all():
             return source
         shape = g.shape(value)
-        factor = self.b.constant(f"{g.name(value)}_sign", whole(sign))
+        factor = self.b.constant(f"{g.name(value)}_sign", as_floats(sign))
         return self.b.node("Mul", [source, factor], f"{g.name(value)}_flipped", shape)
 
     def signed_core(self, value: ir.Value) -> tuple[ir.Value, Ints]:

@@ -10,7 +10,7 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.int64 import from_objects
 from sira.numbers.scaled import Ints, Real, ScaledInt, same
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph
 
 
@@ -24,10 +24,15 @@ def on_lattice(graph: IntegerGraph, value: ir.Value, scale: Real, bias: Real) ->
     b, name, shape = graph.b, g.name(value), g.shape(value)
     if (ratio != 1).any():
         u = b.node(
-            "Mul", [u, b.constant(f"{name}_multiple", whole(ratio))], f"{name}_multiplied", shape
+            "Mul",
+            [u, b.constant(f"{name}_multiple", as_floats(ratio))],
+            f"{name}_multiplied",
+            shape,
         )
     if (offset != 0).any():
-        u = b.node("Add", [u, b.constant(f"{name}_shift", whole(offset))], f"{name}_shifted", shape)
+        u = b.node(
+            "Add", [u, b.constant(f"{name}_shift", as_floats(offset))], f"{name}_shifted", shape
+        )
     return u
 
 

@@ -14,7 +14,7 @@ from sira.ops import Constant
 from sira.ops.conv import IntegerConv, convolution_of, integer_conv
 from sira.ops.matmul import integer_mac
 from sira.ops.products import IntegerMac
-from transforms.builder import weights_type, whole
+from transforms.builder import as_floats, weights_type
 from transforms.integer.graph import IntegerGraph, Rule, Rules
 
 
@@ -38,7 +38,9 @@ def _matmul(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
         u, rows = graph.core(x), np.ones_like(rows)
     matrix = mac.weights * rows[0][:, None]
     low, high = int(matrix.min()), int(matrix.max())
-    w = graph.b.constant(f"{g.name(value)}_weights", whole(matrix), weights_type(matrix, low, high))
+    w = graph.b.constant(
+        f"{g.name(value)}_weights", as_floats(matrix), weights_type(matrix, low, high)
+    )
     return graph.b.node("MatMul", [u, w], graph.name(value), g.shape(value), name=node.name)
 
 
@@ -63,12 +65,12 @@ def _conv(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     b, name = graph.b, g.name(value)
     if shifted:  # so that padding with 0 pads with real zero
         assert conv.zero is not None
-        shift = whole(-conv.zero.reshape((-1,) + (1,) * (matrix.ndim - 2)))
+        shift = as_floats(-conv.zero.reshape((-1,) + (1,) * (matrix.ndim - 2)))
         u = b.node("Add", [u, b.constant(f"{name}_zero", shift)], f"{name}_shifted", g.shape(x))
     kind = weights_type(matrix, int(matrix.min()), int(matrix.max()))
     if node.op_type == "ConvTranspose":
         matrix = _inputs_first(matrix, groups)
-    constant = b.constant(f"{name}_weights", whole(matrix), kind)
+    constant = b.constant(f"{name}_weights", as_floats(matrix), kind)
     return b.node(
         node.op_type, [u, constant], graph.name(value), g.shape(value), name=node.name,
         attributes=_attributes(node),

@@ -20,7 +20,7 @@ from sira.numbers.scaled import Ints, multiply
 from sira.ops.axes import MAX_MULTIPLE, arrays
 from sira.ops.reduce import reduce_axes
 from sira.ops.windows import Window, pooling_window
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
 
@@ -60,13 +60,13 @@ def _total(
     kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
     stem = name if kept == g.shape(value) else f"{name}_sum"
     if len(shape) == 2:
-        ones = b.constant(f"{name}_ones", whole(np.ones((shape[1], 1), np.int64)))
+        ones = b.constant(f"{name}_ones", as_floats(np.ones((shape[1], 1), np.int64)))
         result = b.node("MatMul", [u, ones], stem, kept, name=node.name)
     else:
         kernel = tuple(d if i in axes else 1 for i, d in enumerate(shape[2:], 2))
         outputs, groups = (1, 1) if 1 in axes else (shape[1], shape[1])
         weights = np.ones((outputs, shape[1] // groups, *kernel), np.int64)
-        ones = b.constant(f"{name}_ones", whole(weights))
+        ones = b.constant(f"{name}_ones", as_floats(weights))
         attributes = {"group": groups, "kernel_shape": kernel}
         result = b.node("Conv", [u, ones], stem, kept, name=node.name, attributes=attributes)
     if stem != name:
@@ -105,7 +105,7 @@ def _average(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
     if stem == name:
         return u
     factors = graph.b.constant(
-        f"{name}_factor", whole(factor if factor.size > 1 else factor.ravel()[0])
+        f"{name}_factor", as_floats(factor if factor.size > 1 else factor.ravel()[0])
     )
     return graph.b.node("Mul", [u, factors], name, g.shape(value))
 
@@ -129,7 +129,7 @@ def _ones(
         "pads": (*(axis.before for axis in axes), *(axis.overhang for axis in axes)),
     }
     ones = graph.b.constant(
-        f"{g.name(value)}_ones", whole(np.ones((channels, 1, *kernel), np.int64))
+        f"{g.name(value)}_ones", as_floats(np.ones((channels, 1, *kernel), np.int64))
     )
     return graph.b.node(
         "Conv", [u, ones], name, g.shape(value), name=node.name, attributes=attributes
@@ -150,7 +150,9 @@ def _shifted_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Valu
         )
     k, stride = (int(g.attribute(node, a, 1)) for a in ("kernel", "stride"))
     u = on_lattice(graph, x, Exact.of(1), Exact.of(0))
-    ones = graph.b.constant(f"{g.name(value)}_ones", whole(np.ones((shape[1], 1, k, k), np.int64)))
+    ones = graph.b.constant(
+        f"{g.name(value)}_ones", as_floats(np.ones((shape[1], 1, k, k), np.int64))
+    )
     attributes = {"group": shape[1], "kernel_shape": (k, k), "strides": (stride, stride)}
     name = graph.name(value)
     u = graph.b.node(
@@ -161,7 +163,7 @@ def _shifted_sum(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Valu
     range_ = graph.scaled(value)
     low, high = int(range_.lo.min()), int(range_.hi.max())
     steps = np.arange(low + 1, max(high, low + 1) + 1)[None] << shift
-    thresholds = graph.b.constant(f"{name}_thresholds", whole(steps))
+    thresholds = graph.b.constant(f"{name}_thresholds", as_floats(steps))
     counted: dict[str, object] = {
         "out_dtype": smallest_type(low, low + steps.size),
         "out_scale": 1.0,

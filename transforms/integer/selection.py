@@ -17,7 +17,7 @@ from sira.numbers.exact import Exact
 from sira.numbers.int64 import from_objects, whole_numbers
 from sira.numbers.scaled import ScaledInt
 from sira.ops import Constant
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
 
@@ -63,7 +63,7 @@ def _operand(
         return graph.core(value)
     if node.op_type == "Pad" and index == 2:
         q = np.asarray(_fill(graph, node, contents), np.int64)
-        return graph.b.constant(g.name(value), whole(q))
+        return graph.b.constant(g.name(value), as_floats(q))
     if node.op_type == "Concat":
         return _constant(graph, value, range_)
     return graph.b.constant(g.name(value), contents)
@@ -78,9 +78,11 @@ def _constant(graph: IntegerGraph, value: ir.Value, range_: ScaledInt) -> ir.Val
         assert isinstance(range_.scale, Exact) and isinstance(range_.bias, Exact)
         q = ((constant.real - range_.bias) / range_.scale).values
         assert all(v.denominator == 1 for v in q.ravel()), "the rule found a common lattice"
-        return graph.b.constant(g.name(value), whole(from_objects(q, f"tensor {g.name(value)}")))
+        return graph.b.constant(
+            g.name(value), as_floats(from_objects(q, f"tensor {g.name(value)}"))
+        )
     assert isinstance(own, ScaledInt)
-    return graph.b.constant(g.name(value), whole(np.broadcast_to(own.lo, g.shape(value))))
+    return graph.b.constant(g.name(value), as_floats(np.broadcast_to(own.lo, g.shape(value))))
 
 
 def _fill(graph: IntegerGraph, node: ir.Node, fill: object) -> int:

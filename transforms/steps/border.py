@@ -28,7 +28,7 @@ from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Arg
 from sira.provenance import channel_axis
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph
 from transforms.steps.staircase import Staircase, Steps, steps_of
 
@@ -58,14 +58,14 @@ def build_border(graph: IntegerGraph, tail: Tail) -> tuple[ir.Value, Staircase]:
     first, sign = _one_direction(steps, channels)
     d, b = _offsets(first, *_ends(steps, sign))
     b = b.reshape(places)
-    b = b - _spread(b, [m[[len(m) // 2]] for m in members])  # none in the middle
+    b = b - _at_positions(b, [m[[len(m) // 2]] for m in members])  # none in the middle
     thresholds = _thresholds(first, d, b.reshape(channels, -1), *_ends(steps, sign))
     builder, name, shape = graph.b, graph.name(tail.sink), g.shape(value)
     u = graph.core(value)
     if d != 1:
-        factor = builder.constant(f"{name}_multiple", whole(np.asarray(d)))
+        factor = builder.constant(f"{name}_multiple", as_floats(np.asarray(d)))
         u = builder.node("Mul", [u, factor], f"{name}_multiplied", shape)
-    full = whole(_spread(b, members) * sign.reshape(-1, *(1,) * (rank - 2)))
+    full = as_floats(_at_positions(b, members) * sign.reshape(-1, *(1,) * (rank - 2)))
     u = builder.node("Add", [u, builder.constant(f"{name}_border", full)], f"{name}_moved", shape)
     return u, Staircase(thresholds, sign, steps.base, 1)
 
@@ -112,7 +112,7 @@ def _at(range_: ScaledInt, firsts: Sequence[Ints]) -> ScaledInt:
     return range_.map(picked)
 
 
-def _spread(b: Ints, members: Sequence[Ints]) -> Ints:
+def _at_positions(b: Ints, members: Sequence[Ints]) -> Ints:
     """What belongs to each class (C, ...) at the positions of these classes."""
     for axis, classes in enumerate(members, -len(members)):
         b = b.take(classes, axis)

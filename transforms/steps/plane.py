@@ -28,7 +28,7 @@ from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Arg, rule_of
 from sira.ops.base import numbers
-from transforms.builder import whole
+from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph
 from transforms.steps.staircase import MAX_LEVELS, Staircase
 
@@ -61,7 +61,7 @@ class _Operand:
 
 
 @dataclass(frozen=True, eq=False)
-class _Steps:
+class _PlaneSteps:
     """Where a quantizer steps. Its integer, times ``sign`` (C,), rises with p1 and p2.
 
     ``first[c, k, i]`` counts the p2, from the smallest, at which step k is not reached with the
@@ -181,7 +181,7 @@ def _steps(
     node: ir.Node,
     operands: tuple[_Operand, _Operand],
     column: tuple[int, ...],
-) -> _Steps:
+) -> _PlaneSteps:
     """The steps of a quantizer, found by trying all pairs."""
     sizes = [int((o.hi - o.lo).max()) + 1 for o in operands]
     pairs = sizes[0] * sizes[1] * len(operands[0].lo)
@@ -208,7 +208,7 @@ def _steps(
     k = np.arange(base + 1, max(top, base + 1) + 1)
     reached = np.where(sign[:, None] > 0, k, 1 - k)  # (C, k): falling levels below k
     first = [(rising < reached[:, i]).sum(axis=1).T for i in range(len(k))]  # each (C, p1)
-    return _Steps(np.stack(first, axis=1), sign, base)
+    return _PlaneSteps(np.stack(first, axis=1), sign, base)
 
 
 def _levels(
@@ -238,7 +238,7 @@ def _levels(
 
 def _multiples(
     node: ir.Node,
-    found: Sequence[_Steps],
+    found: Sequence[_PlaneSteps],
     one: _Operand,
     two: _Operand,
     channels: Sequence[int] | range,
@@ -258,7 +258,7 @@ def _multiples(
 
 
 def _mixed_up(
-    s: _Steps, one: _Operand, two: _Operand, c: int, a: tuple[int, int]
+    s: _PlaneSteps, one: _Operand, two: _Operand, c: int, a: tuple[int, int]
 ) -> list[tuple[Fraction, bool]]:
     """Bounds of a1 / a2 from steps that ``a`` does not keep, and whether each is a lower one."""
     p1, below, above, has_below, has_above = _borders(s, one, two, c)
@@ -273,7 +273,7 @@ def _mixed_up(
 
 
 def _borders(
-    s: _Steps, one: _Operand, two: _Operand, c: int
+    s: _PlaneSteps, one: _Operand, two: _Operand, c: int
 ) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """p1 (i,); and for each step k and p1 the largest p2 below it and the smallest above (k, i).
 
@@ -294,7 +294,9 @@ def _simplest(low: Fraction, high: Fraction | None) -> Fraction:
     return floor + 1 / rest
 
 
-def _staircase(s: _Steps, one: _Operand, two: _Operand, multiples: Ints, axis: int) -> Staircase:
+def _staircase(
+    s: _PlaneSteps, one: _Operand, two: _Operand, multiples: Ints, axis: int
+) -> Staircase:
     """The steps on ``a1 p1 + a2 p2``: the smallest sum above each."""
     rows = []
     for c, a in enumerate(multiples):
@@ -321,7 +323,7 @@ def _core(
         factor = np.asarray((a if (a != a[0]).any() else a[:1]).reshape(
             column if (a != a[0]).any() else ()) * o.sign * sign)  # fmt: skip
         if (factor != 1).any():
-            constant = b.constant(f"{name}_{side}_multiple", whole(factor))
+            constant = b.constant(f"{name}_{side}_multiple", as_floats(factor))
             u = b.node("Mul", [u, constant], f"{name}_{side}", g.shape(o.value))
         terms.append(u)
     return b.node("Add", terms, name, g.shape(value), name=node.name)

@@ -17,7 +17,7 @@ from hls.dataflow import Ints
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlannedAxis:
     """Windows along rows or columns: output ``o`` has taps at o*stride - before + k*dilation."""
 
     size: int
@@ -63,8 +63,8 @@ class WindowPlan:
     that was written.
     """
 
-    rows: Axis
-    columns: Axis
+    rows: PlannedAxis
+    columns: PlannedAxis
     blocks: int
     block_beats: int
 
@@ -219,6 +219,6 @@ def window_plan(
     """The plan of a sliding window; arguments as `hls.layers.sliding_window.SlidingWindow`."""
     height, width, channels = shape
     top, left, bottom, right = pads
-    rows = Axis(height, kernel[0], strides[0], dilations[0], top, bottom)
-    columns = Axis(width, kernel[1], strides[1], dilations[1], left, right)
+    rows = PlannedAxis(height, kernel[0], strides[0], dilations[0], top, bottom)
+    columns = PlannedAxis(width, kernel[1], strides[1], dilations[1], left, right)
     return WindowPlan(rows, columns, blocks, channels // blocks // lanes)

@@ -13,13 +13,13 @@ from onnx_models import Net, integers
 
 from hls.layers import Thresholding
 from hls.lower.lower import Lowered
-from hls.lower.tails import CANDIDATES, Tail, cheapest
+from hls.lower.tails import CANDIDATES, TailFunction, cheapest
 
 
-def tail(channels: int = 3, steps: int = 5, bits: int = 4) -> Tail:
+def tail(channels: int = 3, steps: int = 5, bits: int = 4) -> TailFunction:
     rng = np.random.default_rng(7)
     thresholds = np.sort(rng.integers(0, 2**bits + 1, (channels, steps)), axis=1)
-    return Tail("steps", thresholds, rng.random(channels) < 0.5, channels, bits, vectors=2)
+    return TailFunction("steps", thresholds, rng.random(channels) < 0.5, channels, bits, vectors=2)
 
 
 def network() -> Lowered:
@@ -95,7 +95,7 @@ def test_the_price_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_candidate_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """What tests of networks compare is what the layer really computes."""
 
-    def wrong(steps: Tail) -> LookupTable:
+    def wrong(steps: TailFunction) -> LookupTable:
         right = lookup_table(steps)
         return replace(right, table=right.table ^ 1)
 

@@ -14,7 +14,7 @@ from onnx import helper
 
 from sira.certificate.boxes import Rejected
 from sira.certificate.checker import entry
-from sira.certificate.model import Layer, layers
+from sira.certificate.model import ClaimedLayer, layers
 
 
 def convolved(
@@ -71,7 +71,7 @@ def test_bounds_of_a_convolution_are_those_of_all_images(seed: int) -> None:
     assert witnessed(layer, claim) == (claim["lo"], claim["hi"])
 
 
-def witnessed(layer: Layer, claim: Claims) -> tuple[list[int], list[int]]:
+def witnessed(layer: ClaimedLayer, claim: Claims) -> tuple[list[int], list[int]]:
     """The sums at the corners that the witnesses name, in Python integers."""
     sides = []
     for side in ("lo", "hi"):
