@@ -60,12 +60,12 @@ def row(network: Network, samples: int, synth: bool) -> list[object]:
     rate: object = ""
     if verification is not None:
         found = [
-            verification.cycles_per_sample or "",
-            verification.cycles_first or "",
+            verification.hardware.cycles_per_sample or "",
+            verification.hardware.cycles_first or "",
             verification.samples,
             verification.mismatches + verification.oracle_mismatches,
         ]
-        rate = f"{verification.samples_per_second or 0:.3g}"
+        rate = f"{report['verification']['samples_per_second'] or 0:.3g}"
     return [
         network.name,
         len(report["layers"]),

@@ -28,7 +28,7 @@ def agrees(result: sira.Result) -> None:
     verification, totals = result.verification, result.report["totals"]
     assert verification is not None and verification.checks
     assert [check for check in verification.checks if check.mismatches] == []
-    steady, first = verification.cycles_per_sample, verification.cycles_first
+    steady, first = verification.hardware.cycles_per_sample, verification.hardware.cycles_first
     assert first is not None and abs(first / totals["cycles_first_predicted"] - 1) < 0.02
     if steady is not None:
         assert abs(steady / totals["cycles_predicted"] - 1) < 0.02

@@ -24,7 +24,7 @@ def check(cnn: Cnn) -> None:
     verification, totals = result.verification, result.report["totals"]
     assert verification is not None and verification.samples == 3
     assert [c for c in verification.checks if c.mismatches] == [], cnn.steps
-    assert verification.cycles_first == totals["cycles_first_predicted"], cnn.steps
+    assert verification.hardware.cycles_first == totals["cycles_first_predicted"], cnn.steps
 
 
 @settings(_EVERY, max_examples=6)
