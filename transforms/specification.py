@@ -14,20 +14,18 @@ import onnx_ir as ir
 from sira import graph as g
 from sira import provenance
 from sira.analysis.ranges import Analyzed, Ranges, whole_tensors
-from sira.ops import rule_of
+from sira.ops import RULES, rule_of
 from sira.ops.quant import threshold_axis
 
 INTEGER_OPERATORS = frozenset(
     (
-        *("MatMul", "Conv", "ConvTranspose"),
-        *("MultiThreshold", "Max", "Min", "ArgMax"),
-        *("Add", "Sub", "Mul", "Cast"),
-        *("MaxPool", "GlobalMaxPool"),
-        *("Reshape", "Transpose", "Concat", "Slice", "Gather", "Expand", "Tile", "Pad"),
-        *("DepthToSpace", "SpaceToDepth", "Resize", "Upsample"),
+        *("MatMul", "Conv", "ConvTranspose", "MultiThreshold", "ArgMax", "Cast"),
+        *("Add", "Sub", "Mul", "Max", "Min", "Reshape", "Transpose"),
+        *(op for op, rule in RULES.items() if rule.kind == "selection" and op != "Split"),
     )
 )
-"""Operators that an integer graph has between integers; behind them the host computes reals."""
+"""Operators that an integer graph has between integers; behind them the host computes reals. A
+Split is a Slice for each output."""
 
 _ARITHMETIC = frozenset(
     (

@@ -94,7 +94,7 @@ ShapeRule = Callable[[ir.Node, list[Shape], Constants], list[Shape]]
 Slope = Callable[[ir.Node, Args], Ints | None]
 Partials = Callable[[ir.Node, Sequence[Interval], Interval], list[Interval]]
 """(node, operands, output) -> the slope with respect to each operand."""
-Kind = Literal["elementwise", "quantizer", "layout", "mac", "other"]
+Kind = Literal["elementwise", "quantizer", "layout", "selection", "mac", "other"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,8 @@ class OpRule:
     """One operator.
 
     ``kind``: "elementwise" and "quantizer" act on each element alone; "layout" re-arranges
-    elements; "mac" multiplies by constant weights and sums.
+    elements; "selection" selects, repeats or surrounds elements, so that it does to integers what
+    it does to numbers; "mac" multiplies by constant weights and sums.
     ``slope``: for the first two kinds the sign of the slope with respect to the dynamic input,
     per channel (1 rising, -1 falling, 0 constant), or None where the function is not monotone.
     ``operands``: how many inputs may be computed; those behind them must be constant.

@@ -95,4 +95,4 @@ def _shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Sh
     return [(*shapes[0][:at], sum(s[at] for s in shapes), *shapes[0][at + 1 :])]
 
 
-register("Concat", rule=OpRule("other", _concat, _shapes, operands=ANY_NUMBER))
+register("Concat", rule=OpRule("selection", _concat, _shapes, operands=ANY_NUMBER))

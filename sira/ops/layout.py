@@ -115,13 +115,8 @@ def _check_fit(node: ir.Node, x: Arg, target: ir.DataType) -> None:
 
 
 def _are_integers(x: Arg) -> bool:
-    match x:
-        case ScaledInt(scale=Exact() as scale, bias=Exact() as bias):
-            return all(v.denominator == 1 for v in (*scale.values.ravel(), *bias.values.ravel()))
-        case Constant():
-            return x.scaled is not None and _are_integers(x.scaled)
-        case _:
-            return False
+    found = x.scaled if isinstance(x, Constant) else x
+    return isinstance(found, ScaledInt) and found.is_whole
 
 
 def rearranged(node: ir.Node, x: Arg, move: Callable[[NDArray[Any], Shape], NDArray[Any]]) -> Arg:

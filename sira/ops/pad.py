@@ -174,4 +174,4 @@ def _pad_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> lis
     return [tuple(d + sum(pad) for d, pad in zip(shapes[0], pads, strict=True))]
 
 
-register("Pad", rule=OpRule("other", _pad, _pad_shapes))
+register("Pad", rule=OpRule("selection", _pad, _pad_shapes))

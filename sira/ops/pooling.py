@@ -269,8 +269,8 @@ def _quant_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> l
     return [tuple(shape)]
 
 
-register("MaxPool", rule=OpRule("other", _max_pool, _pool_shapes))
+register("MaxPool", rule=OpRule("selection", _max_pool, _pool_shapes))
 register("AveragePool", rule=OpRule("other", _average_pool, _pool_shapes))
 register("GlobalAveragePool", rule=OpRule("other", _global_average, _global_shapes))
-register("GlobalMaxPool", rule=OpRule("other", _global_max, _global_shapes))
+register("GlobalMaxPool", rule=OpRule("selection", _global_max, _global_shapes))
 register("QuantAvgPool2d", rule=OpRule("other", _quant_average, _quant_shapes))

@@ -329,7 +329,7 @@ _OPERATORS: dict[str, tuple[Evaluate, ShapeRule]] = {
     "Expand": (_evaluate_expand, _expand_shapes),
     "DepthToSpace": (_depth_to_space, _depth_shapes),
     "SpaceToDepth": (_space_to_depth, _depth_shapes),
-    "Im2Col": (_im2col, _im2col_shapes),
 }
 for _op_type, (_rule, _shapes) in _OPERATORS.items():
-    register(_op_type, rule=OpRule("other", _rule, _shapes))
+    register(_op_type, rule=OpRule("selection", _rule, _shapes))
+register("Im2Col", rule=OpRule("other", _im2col, _im2col_shapes))

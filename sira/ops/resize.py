@@ -249,4 +249,4 @@ def _shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> list[Sh
     return [tuple(sizes)]
 
 
-register("Resize", "Upsample", rule=OpRule("other", _resize, _shapes))
+register("Resize", "Upsample", rule=OpRule("selection", _resize, _shapes))

@@ -16,13 +16,11 @@ from sira.errors import SiraError
 from sira.numbers.exact import Exact
 from sira.numbers.int64 import from_objects, whole_numbers
 from sira.numbers.scaled import ScaledInt
+from sira.ops import RULES as OPERATORS
 from sira.ops import Constant
 from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
-
-_SELECTING = {"MaxPool", "GlobalMaxPool", "Concat", "Slice", "Split", "Gather", "Expand", "Tile"}
-_SELECTING |= {"Pad", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample"}
 
 
 def _selected(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value:
@@ -118,4 +116,4 @@ def _slice(graph: IntegerGraph, node: ir.Node, value: ir.Value, u: ir.Value | No
     return graph.b.node("Slice", [u, *bounds], graph.name(value), g.shape(value), name=name)
 
 
-RULES: Rules = {op: Rule(_selected) for op in sorted(_SELECTING)}
+RULES: Rules = {op: Rule(_selected) for op, rule in OPERATORS.items() if rule.kind == "selection"}
