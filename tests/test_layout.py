@@ -58,6 +58,7 @@ TESTED_BY = {
     "sira/ops/test_arithmetic": ["sira/ops/axes", "sira/ops/base"],
     "sira/ops/test_conv": ["sira/ops/windows"],
     "sira/ops/test_float_quant": ["sira/ops/xnor"],
+    "sira/schema/test_files": ["sira/schema/metadata", "sira/schema/report"],
     "sira/test_load": ["sira/graph"],
     "sira/verification/test_integer_model": ["sira/verification/check"],
     "sira/verification/test_rounding_errors": ["sira/verification/float_execution"],

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     ("sira.errors", "sira.names", "sira.progress", "sira.version"),
     ("sira.numbers",),
-    ("sira.graph", "sira.datatypes", "sira.model_file", "sira.report_schema"),
+    ("sira.graph", "sira.datatypes", "sira.model_file", "sira.schema"),
     ("sira.ops",),
     ("sira.provenance",),
     ("sira.load",),

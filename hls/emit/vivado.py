@@ -17,7 +17,7 @@ from typing import Literal
 
 from hls.dataflow import Dataflow
 from hls.emit.rtl import axis_prefixes, identifiers
-from sira.report_schema import Backend
+from sira.schema.report import Backend
 
 TclTool = Literal["tclsh", "tkinter"]
 

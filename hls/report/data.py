@@ -21,23 +21,25 @@ from sira.analysis.datatype_bounds import DatatypeBounds
 from sira.analysis.ranges import Analyzed, Ranges
 from sira.analysis.summary import accumulator_entry, numbers_of
 from sira.numbers.scaled import Ints, ScaledInt
-from sira.report_schema import (
-    SCHEMA_VERSION,
-    CheckEntry,
-    Cost,
-    Fifo,
+from sira.schema.metadata import (
     HostInput,
     HostOperator,
     HostOutput,
     HostQuantizer,
-    InputRange,
     IntegerRange,
+    Metadata,
+    StreamFormat,
+)
+from sira.schema.report import (
+    SCHEMA_VERSION,
+    CheckEntry,
+    Cost,
+    Fifo,
+    InputRange,
     Integers,
     LayerCost,
     LayerEntry,
-    Metadata,
     ScriptCheck,
-    StreamFormat,
     SynthesisedCost,
     TotalCost,
     Totals,

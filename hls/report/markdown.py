@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from sira.report_schema import Cost, LayerEntry, Numbers, Report, TensorEntry, VerificationEntry
+from sira.schema.report import Cost, LayerEntry, Numbers, Report, TensorEntry, VerificationEntry
 
 
 def _simulated_cycles(verification: VerificationEntry | None) -> str:

@@ -13,7 +13,7 @@ from sira.datatypes import InputSpec, twos_complement_bits
 from sira.numbers.interval import Interval
 from sira.numbers.scaled import Ints, ScaledInt
 from sira.ops import Mac, mac_of
-from sira.report_schema import Accumulator, InputRange, MacEntry, Numbers, TensorEntry
+from sira.schema.report import Accumulator, InputRange, MacEntry, Numbers, TensorEntry
 
 
 def mac_entries(model: ir.Model, ranges: Ranges, spec: InputSpec | None) -> list[MacEntry]:

@@ -26,13 +26,8 @@ from sira.errors import SiraError
 from sira.load import prepare
 from sira.model_file import read
 from sira.progress import Progress, Stopwatch
-from sira.report_schema import (
-    SCHEMA_VERSION,
-    AnalysisReport,
-    AnalysisTotals,
-    ModelVerification,
-    builtins,
-)
+from sira.schema.files import builtins
+from sira.schema.report import SCHEMA_VERSION, AnalysisReport, AnalysisTotals, ModelVerification
 
 if TYPE_CHECKING:
     from sira.verification.model import Model

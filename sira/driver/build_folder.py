@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sira.errors import SiraError
-from sira.report_schema import Report, read_report
+from sira.schema.report import Report, read_report
 
 SAMPLES = "verification.npz"
 """The file of the samples that the build was verified with."""

@@ -35,7 +35,8 @@ from sira.driver.options import Options
 from sira.driver.stage_files import write_stages
 from sira.model_file import read
 from sira.progress import Progress, Stopwatch
-from sira.report_schema import SCHEMA_VERSION, Report, VivadoEntry, builtins
+from sira.schema.files import builtins
+from sira.schema.report import SCHEMA_VERSION, Report, VivadoEntry
 from sira.verification import samples
 from sira.verification.model import Model
 from sira.version import version

@@ -17,7 +17,7 @@ from hls.lower.lower import Lowered, lower
 from sira import graph as g
 from sira.driver.options import Options
 from sira.errors import SiraError
-from sira.report_schema import Backend, RecordedInput, RecordedOptions
+from sira.schema.report import Backend, RecordedInput, RecordedOptions
 from transforms.stages import Stages
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from sira.datatypes import InputSpec, parse_specs
 from sira.errors import SiraError
-from sira.report_schema import AccBits, Backend, Synthesis
+from sira.schema.report import AccBits, Backend, Synthesis
 
 Folding = Mapping[str, Mapping[str, int]]
 """Lanes by layer and folding factor."""

@@ -21,7 +21,7 @@ from sira.driver.options import Options
 from sira.errors import SiraError
 from sira.model_file import read
 from sira.progress import Progress, Stopwatch
-from sira.report_schema import Backend, Fifo, RecordedInput, Report
+from sira.schema.report import Backend, Fifo, RecordedInput, Report
 from sira.verification.check import Check
 from sira.verification.model import Model
 from sira.verification.samples import read as read_samples

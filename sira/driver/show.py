@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sira.report_schema import (
+from sira.schema.report import (
     AnalysisReport,
     CheckEntry,
     MacEntry,

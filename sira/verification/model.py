@@ -22,7 +22,7 @@ from sira.analysis.ranges import Analyzed
 from sira.errors import SiraError
 from sira.numbers.scaled import Ints, ScaledInt, Value
 from sira.progress import Stopwatch
-from sira.report_schema import CheckEntry, ModelVerification, RecordedOutputs
+from sira.schema.report import CheckEntry, ModelVerification, RecordedOutputs
 from sira.verification import golden
 from sira.verification.check import Check, compare, merged, mismatches, oracle_mismatches
 from sira.verification.float_execution import (

@@ -24,7 +24,7 @@ from sira.analysis.summary import tensor_entries
 from sira.driver.hardware import build_dataflow, recorded
 from sira.driver.options import Options
 from sira.model_file import read
-from sira.report_schema import SCHEMA_VERSION, Report, VivadoEntry
+from sira.schema.report import SCHEMA_VERSION, Report, VivadoEntry
 from transforms.stages import Stages, transform
 
 MODELS = Path(__file__).parents[2] / "models"

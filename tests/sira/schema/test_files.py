@@ -17,24 +17,17 @@ import pytest
 import sira
 from sira.driver.cli import main
 from sira.errors import SiraError
-from sira.report_schema import (
-    FILES,
-    SCHEMA_VERSION,
-    AnalysisReport,
-    Metadata,
-    Report,
-    builtins,
-    json_schema,
-    read_report,
-)
+from sira.schema.files import FILES, builtins, json_schema
+from sira.schema.metadata import Metadata
+from sira.schema.report import SCHEMA_VERSION, AnalysisReport, Report, read_report
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[2] / "models"
 
 
 def published(file: str) -> jsonschema.Draft202012Validator:
     """The schema as the command prints it."""
     done = subprocess.run(
-        [sys.executable, "-m", "sira.report_schema", file],
+        [sys.executable, "-m", "sira.schema", file],
         capture_output=True,
         text=True,
         check=True,
@@ -172,7 +165,7 @@ def test_every_type_is_described() -> None:
 
 
 def test_no_schema_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
-    from sira.report_schema import main as print_schema
+    from sira.schema.__main__ import main as print_schema
 
     with pytest.raises(SystemExit) as stop:
         print_schema(["report.md"])

@@ -1,18 +1,13 @@
-"""The schema of ``report.json`` and ``metadata.json``, as types.
+"""The schema of ``report.json``, as types.
 
-``python -m sira.report_schema`` prints it as JSON Schema. What a file holds is built of these types
-and of nothing else, its keys in the order of the fields. `SCHEMA_VERSION` rises when a field goes
-or changes its meaning.
+What the file holds is built of these types and of nothing else, its keys in the order of the
+fields. `SCHEMA_VERSION`, which `sira.schema.metadata` shares, rises when a field goes or changes
+its meaning. ``python -m sira.schema`` prints the schemas as JSON Schema.
 """
 
 from __future__ import annotations
 
-import argparse
-import inspect
-import json
-import sys
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -328,88 +323,6 @@ class AnalysisReport(Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
 
 
-class StreamFormat(Struct, frozen=True):
-    """A stream at the border of the design.
-
-    ``elements`` a frame travel in ``beats``, ``lanes`` of them in a beat, ``bits`` wide each, lane
-    0 in the low bits; TDATA has ``tdata_bytes``.
-    """
-
-    elements: int
-    lanes: int
-    bits: int
-    beats: int
-    tdata_bytes: int
-
-
-class IntegerRange(Struct, frozen=True):
-    """Integers lo..hi."""
-
-    lo: int
-    hi: int
-
-
-class HostOperator(Struct, frozen=True):
-    """An operator that the host applies: its ONNX type, attributes, and constants by name."""
-
-    op_type: str
-    attributes: dict[str, int | float | str]
-    constants: dict[str, list[Any]]
-
-
-class HostQuantizer(Struct, frozen=True):
-    """The operators between the model's input and the integers that the host sends."""
-
-    operators: list[HostOperator]
-
-
-class _HostPort(Struct, frozen=True):
-    """A tensor at the border of the design.
-
-    ``shape`` is transposed to the order ``axes``, the last one fastest; ``meaning`` says how the
-    counts on the wire give the tensor's reals.
-    """
-
-    name: str
-    tensor: str
-    shape: list[int]
-    axes: list[int]
-    layout: str
-    stream: StreamFormat
-    count_offset: Integers
-    count_factor: Integers
-
-
-class HostInput(_HostPort, frozen=True):
-    """What the host sends, and how it makes that of the model's input (null: it is the input)."""
-
-    integer: IntegerRange
-    scale: Numbers
-    bias: Numbers
-    meaning: str
-    host_quantizer: HostQuantizer | None
-
-
-class HostOutput(_HostPort, frozen=True):
-    """What the host receives; scale and bias are null where the tensor has no integers."""
-
-    scale: Numbers | None
-    bias: Numbers | None
-    meaning: str
-
-
-class Metadata(Struct, frozen=True):
-    """``metadata.json``: how a host talks to the design.
-
-    ``host_operators`` are the types of the operators behind the outputs that are left to the host.
-    """
-
-    schema_version: Literal[1]
-    input: HostInput
-    outputs: list[HostOutput]
-    host_operators: list[str]
-
-
 class _Versioned(Struct, frozen=True):
     schema_version: int
 
@@ -435,43 +348,3 @@ def read_report(contents: bytes, where: str) -> Report:
         found=str(version),
         remedy="compile the model again, or use the version that wrote it",
     )
-
-
-def builtins(record: Report | AnalysisReport | Metadata) -> dict[str, Any]:
-    """The record as JSON's own types, its keys in the order in which they are written."""
-    contents: dict[str, Any] = msgspec.to_builtins(record)
-    return contents
-
-
-def json_schema(*types: type[Struct]) -> dict[str, Any]:
-    """A JSON Schema (draft 2020-12) that a file of any of these types meets."""
-    references, definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
-    for definition in definitions.values():
-        definition["description"] = inspect.cleandoc(definition["description"])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "anyOf": list(references),
-        "$defs": definitions,
-    }
-
-
-FILES: dict[str, tuple[type[Struct], ...]] = {
-    "report.json": (Report, AnalysisReport),
-    "metadata.json": (Metadata,),
-}
-"""The types that a file may have, by its name."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the schema of a file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sira.report_schema", description=main.__doc__, allow_abbrev=False
-    )
-    parser.add_argument("file", nargs="?", default="report.json", choices=FILES)
-    schema = json_schema(*FILES[parser.parse_args(arguments).file])
-    print(json.dumps(schema, indent=1))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
