@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Edge, Ints, Layer, Port
-from hls.layers import DepthwiseVector
+from hls.layers.depthwise_vector import DepthwiseVector
 from hls.lower.wires import Layout, Shape, Wire
 from sira import graph as g
 from sira.analysis.ranges import Ranges

@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Ints
-from hls.layers import Concat, Elementwise
+from hls.layers.concat import Concat
+from hls.layers.elementwise import Elementwise
 from hls.lower.build import ONE, Lowering, by_channel, narrowed, refuse, settled
 from hls.lower.rules import rule
 from hls.lower.views import in_own_shape

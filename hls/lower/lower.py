@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Dataflow, Edge, Layer, Port
-from hls.layers import Fork
+from hls.layers.fork import Fork
 from hls.lower.build import Lowering
 from hls.lower.rules import RULES, is_absorbed, may_be_left_to_host, wires_of
 from hls.lower.wires import Layout, Wire

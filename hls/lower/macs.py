@@ -14,7 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Ints
-from hls.layers import DepthwiseVector, MatrixVector, ZeroInsertion
+from hls.layers.depthwise_vector import DepthwiseVector
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.zero_insertion import ZeroInsertion
 from hls.lower.build import ONE, Lowering, by_channel, image, refuse
 from hls.lower.rules import rule
 from hls.lower.windows import (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hls.dataflow import Ints, Layer
 from hls.device import default_device
-from hls.layers import Thresholding
+from hls.layers.thresholding import Thresholding
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from hls.layers import ArgMax
+from hls.layers.argmax import ArgMax
 from hls.lower.build import ONE, ZERO, Lowering, by_channel, refuse
 from hls.lower.rules import rule
 from hls.lower.tails import TailFunction, cheapest

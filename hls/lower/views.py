@@ -14,12 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Ints
-from hls.layers import (
-    DepthToSpace,
-    Slice,
-    SlidingWindow,
-    Upsample,
-)
+from hls.layers.depth_to_space import DepthToSpace
+from hls.layers.slice import Slice
+from hls.layers.sliding_window import SlidingWindow
+from hls.layers.upsample import Upsample
 from hls.lower.build import Lowering, by_channel, image, refuse, settled
 from hls.lower.rules import rule
 from hls.lower.wires import Layout, Shape, Wire

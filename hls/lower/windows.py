@@ -11,7 +11,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hls.dataflow import Ints, Port
-from hls.layers import GlobalPooling, Pooling, Slice, SlidingWindow
+from hls.layers.global_pooling import GlobalPooling
+from hls.layers.pooling import Pooling
+from hls.layers.slice import Slice
+from hls.layers.sliding_window import SlidingWindow
 from hls.lower.build import ZERO, Lowering, image, refuse
 from hls.lower.rules import rule
 from hls.lower.wires import Layout, Wire

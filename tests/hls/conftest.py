@@ -8,7 +8,10 @@ import pytest
 from layer_checks import random_inputs
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
-from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
 
 
 def _chain(layers: Sequence[Layer], depth: int = 2) -> Dataflow:

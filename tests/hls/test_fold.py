@@ -9,10 +9,12 @@ import pytest
 
 from hls.dataflow import Dataflow, Edge, Port
 from hls.fold import fold
-from hls.layers import Elementwise, Fork, Slice
 from hls.layers.argmax import ArgMax
+from hls.layers.elementwise import Elementwise
+from hls.layers.fork import Fork
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.parts.folding import divisors
+from hls.layers.slice import Slice
 from hls.layers.thresholding import Thresholding
 from sira.errors import SiraError
 

@@ -5,8 +5,12 @@ import pytest
 
 from hls.dataflow import Stream
 from hls.device import default_device
-from hls.layers import ArgMax, MatrixVector, Product, Thresholding, WidthConverter
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
 from hls.layers.parts.memories import pack_words
+from hls.layers.parts.products import Product
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
 from sira.errors import SiraError
 
 

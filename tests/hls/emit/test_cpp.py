@@ -14,7 +14,10 @@ import pytest
 
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port
 from hls.emit.cpp import LIBRARY, emit_hls
-from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
 from hls.simulate.cpp import ap_types, compile_hls, simulate_hls, simulate_hls_ports
 from hls.simulate.toolchain import compiler
 from hls.simulate.verilator import SimulationError

@@ -9,7 +9,7 @@ import pytest
 
 from hls.dataflow import Dataflow, Edge, Port
 from hls.emit.vivado import TclCheck, TclTool, check_tcl, emit_vivado, scripts
-from hls.layers import WidthConverter
+from hls.layers.width_converter import WidthConverter
 
 PART = "xczu3eg-sbva484-1-e"
 

@@ -11,7 +11,7 @@ from hls.dataflow import Dataflow, Edge, Instance, Ints, Port, Stream
 from hls.device import device_of
 from hls.fifos.cost import fifo, fifo_bits, fifos, rounded_depth
 from hls.implement.yosys import synthesize_layer
-from hls.layers import WidthConverter
+from hls.layers.width_converter import WidthConverter
 
 PART = "xczu3eg-sbva484-1-e"
 DEVICE = device_of(PART)

@@ -18,7 +18,10 @@ from toy_layers import IN, OUT, Toy, bursts, in_a_row, layers, passing, residual
 from hls.dataflow import Dataflow, Edge, Port
 from hls.emit.rtl import emit_rtl
 from hls.fifos.simulation import Deadlock, simulate
-from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
 from hls.schedule import Phase, Process
 from hls.simulate.verilator import build
 

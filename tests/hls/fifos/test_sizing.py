@@ -18,17 +18,15 @@ from hls.emit.rtl import emit_rtl
 from hls.fifos.cost import fifo_bits, rounded_depth
 from hls.fifos.simulation import Deadlock, simulate
 from hls.fifos.sizing import size_fifos
-from hls.layers import (
-    Concat,
-    Elementwise,
-    Fork,
-    GlobalPooling,
-    MatrixVector,
-    Pooling,
-    SlidingWindow,
-    Upsample,
-    WidthConverter,
-)
+from hls.layers.concat import Concat
+from hls.layers.elementwise import Elementwise
+from hls.layers.fork import Fork
+from hls.layers.global_pooling import GlobalPooling
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.pooling import Pooling
+from hls.layers.sliding_window import SlidingWindow
+from hls.layers.upsample import Upsample
+from hls.layers.width_converter import WidthConverter
 from hls.simulate.verilator import SimulationError, build
 
 DEPTHS = sorted({rounded_depth(depth) for depth in range(2, 66)})

@@ -11,7 +11,7 @@ import hls.implement.yosys
 from hls.dataflow import Dataflow, Edge, Port, Resources
 from hls.device import device_of
 from hls.implement.yosys import DesignSynthesis, synthesize_design
-from hls.layers import WidthConverter
+from hls.layers.width_converter import WidthConverter
 
 PART = "xc7z020clg400-1"
 LAYERS = (WidthConverter("widen", 12, 1, 3, 5), WidthConverter("narrow", 12, 3, 1, 5))

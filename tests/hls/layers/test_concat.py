@@ -9,7 +9,7 @@ import pytest
 from layer_checks import check_hls, check_rtl
 
 from hls.dataflow import Ints, Stream
-from hls.layers import Concat
+from hls.layers.concat import Concat
 from hls.schedule import Phase
 from sira.errors import SiraError
 

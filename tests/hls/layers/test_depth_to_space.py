@@ -11,7 +11,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from hls.dataflow import Ints, Stream
-from hls.layers import DepthToSpace
+from hls.layers.depth_to_space import DepthToSpace
 from sira.errors import SiraError
 
 LAYERS = [

@@ -10,7 +10,9 @@ from layer_checks import check_hls, check_rtl, random_inputs
 
 from hls.dataflow import Ints, Layer
 from hls.device import default_device
-from hls.layers import DepthwiseVector, MatrixVector, Product
+from hls.layers.depthwise_vector import DepthwiseVector
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.parts.products import Product
 from sira.errors import SiraError
 
 

@@ -9,7 +9,7 @@ import pytest
 from layer_checks import check_hls, check_rtl, random_inputs
 
 from hls.dataflow import Ints, Stream
-from hls.layers import Elementwise
+from hls.layers.elementwise import Elementwise
 from sira.errors import SiraError
 
 RANDOM = np.random.default_rng(3)

@@ -8,7 +8,7 @@ import pytest
 from layer_checks import check_hls, check_rtl, graph_ports
 
 from hls.dataflow import Ints, Stream
-from hls.layers import Fork
+from hls.layers.fork import Fork
 from hls.schedule import Phase
 from sira.errors import SiraError
 

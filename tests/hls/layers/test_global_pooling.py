@@ -7,7 +7,7 @@ import pytest
 from layer_checks import check_hls, check_rtl
 
 from hls.dataflow import Ints, Layer, Stream
-from hls.layers import GlobalPooling
+from hls.layers.global_pooling import GlobalPooling
 from sira.errors import SiraError
 
 

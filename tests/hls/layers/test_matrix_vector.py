@@ -9,7 +9,8 @@ import pytest
 from layer_checks import check_hls, check_rtl, random_inputs
 
 from hls.dataflow import Ints, Layer
-from hls.layers import MatrixVector, Product
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.parts.products import Product
 from sira.errors import SiraError
 
 

@@ -9,7 +9,7 @@ import pytest
 from layer_checks import check_hls, check_rtl
 
 from hls.dataflow import Ints, Stream
-from hls.layers import Pooling
+from hls.layers.pooling import Pooling
 from sira.errors import SiraError
 
 LAYERS = [

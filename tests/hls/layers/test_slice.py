@@ -9,7 +9,7 @@ import pytest
 from layer_checks import check_hls, check_rtl
 
 from hls.dataflow import Ints, Stream
-from hls.layers import Slice
+from hls.layers.slice import Slice
 from hls.schedule import Phase
 from sira.errors import SiraError
 

@@ -18,7 +18,7 @@ from hls.dataflow import Dataflow, Edge, Ints, Layer, Port, Stream
 from hls.device import device_of
 from hls.emit.rtl import emit_rtl
 from hls.fifos.simulation import Deadlock, simulate
-from hls.layers import SlidingWindow
+from hls.layers.sliding_window import SlidingWindow
 from hls.schedule import Schedule
 from hls.simulate.verilator import build
 from sira.errors import SiraError

@@ -13,7 +13,7 @@ from layer_checks import check_hls, check_rtl, independent, vectors
 from hls.dataflow import Dataflow, Edge, Ints, Layer, Port, Stream
 from hls.emit.rtl import emit_rtl
 from hls.fifos.simulation import Deadlock, simulate
-from hls.layers import Upsample
+from hls.layers.upsample import Upsample
 from hls.schedule import Schedule
 from hls.simulate.verilator import build
 from sira.errors import SiraError

@@ -9,7 +9,7 @@ import pytest
 from layer_checks import check_hls, check_rtl
 
 from hls.dataflow import Ints, Stream
-from hls.layers import ZeroInsertion
+from hls.layers.zero_insertion import ZeroInsertion
 from hls.schedule import Phase
 from sira.errors import SiraError
 

@@ -11,18 +11,16 @@ import pytest
 from lowering import lowered
 from onnx_models import Net, integers
 
-from hls.layers import (
-    Concat,
-    DepthwiseVector,
-    Elementwise,
-    Fork,
-    GlobalPooling,
-    MatrixVector,
-    Pooling,
-    Slice,
-    SlidingWindow,
-    ZeroInsertion,
-)
+from hls.layers.concat import Concat
+from hls.layers.depthwise_vector import DepthwiseVector
+from hls.layers.elementwise import Elementwise
+from hls.layers.fork import Fork
+from hls.layers.global_pooling import GlobalPooling
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.pooling import Pooling
+from hls.layers.slice import Slice
+from hls.layers.sliding_window import SlidingWindow
+from hls.layers.zero_insertion import ZeroInsertion
 from sira.datatypes import InputSpec
 from sira.errors import SiraError
 

@@ -8,7 +8,8 @@ import pytest
 from onnx_models import Net, annotated, integers
 
 from hls.dataflow import Layer
-from hls.layers import ArgMax, MatrixVector
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
 from hls.lower.lower import lower
 from hls.lower.rules import RULES, rule
 from sira.errors import SiraError

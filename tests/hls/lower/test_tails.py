@@ -11,7 +11,7 @@ from lookup_table import LookupTable, lookup_table
 from lowering import lowered
 from onnx_models import Net, integers
 
-from hls.layers import Thresholding
+from hls.layers.thresholding import Thresholding
 from hls.lower.lower import Lowered
 from hls.lower.tails import CANDIDATES, TailFunction, cheapest
 

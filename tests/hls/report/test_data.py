@@ -16,7 +16,8 @@ from hls.device import default_device
 from hls.emit.vivado import TclCheck
 from hls.fifos.sizing import size_fifos
 from hls.implement.yosys import DesignSynthesis, SynthesisResult
-from hls.layers import MatrixVector, Thresholding
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
 from hls.lower.lower import Lowered
 from hls.report.data import fifo_reports, layer_reports, tcl_report, totals
 from hls.report.markdown import markdown

@@ -9,7 +9,7 @@ import pytest
 from layer_checks import independent, random_inputs
 
 from hls.emit.cpp import emit_hls
-from hls.layers import WidthConverter
+from hls.layers.width_converter import WidthConverter
 from hls.simulate.cpp import simulate_hls
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from hls.emit.rtl import emit_rtl
-from hls.layers import ArgMax, MatrixVector, Thresholding, WidthConverter
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
 from hls.simulate import toolchain as verilator_build
 from hls.simulate.verilator import (
     SimulationError,

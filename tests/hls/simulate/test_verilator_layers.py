@@ -12,7 +12,12 @@ import pytest
 from hls.dataflow import Dataflow, Edge, Ints, Port
 from hls.device import default_device
 from hls.emit.rtl import emit_rtl
-from hls.layers import ArgMax, Elementwise, Fork, MatrixVector, Thresholding, WidthConverter
+from hls.layers.argmax import ArgMax
+from hls.layers.elementwise import Elementwise
+from hls.layers.fork import Fork
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
+from hls.layers.width_converter import WidthConverter
 from hls.simulate import toolchain as verilator_build
 from hls.simulate.verilator import SimulationError, Simulator, build
 

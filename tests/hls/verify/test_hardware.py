@@ -18,7 +18,8 @@ from small_net import small_network
 from hls.dataflow import Dataflow, Layer
 from hls.emit.cpp import emit_hls
 from hls.emit.rtl import emit_rtl
-from hls.layers import MatrixVector, Thresholding
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
 from hls.lower.lower import Lowered
 from hls.simulate import verilator
 from hls.verify.hardware import Verification, verify

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from hls.emit.rtl import emit_rtl
-from hls.layers import ArgMax, MatrixVector, Thresholding
+from hls.layers.argmax import ArgMax
+from hls.layers.matrix_vector import MatrixVector
+from hls.layers.thresholding import Thresholding
 from hls.simulate.verilator import build
 
 GENERATOR = np.random.default_rng(11)

@@ -11,7 +11,7 @@ from lookup_table import LookupTable, lookup_table
 from onnx_models import Net, annotated, integers
 
 from hls.dataflow import Ints
-from hls.layers import Thresholding
+from hls.layers.thresholding import Thresholding
 from hls.lower.lower import Lowered, lower
 from hls.lower.tails import CANDIDATES
 from hls.verify.thresholds import check_layers

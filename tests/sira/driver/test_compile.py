@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import sira
 from hls.dataflow import Port
-from hls.layers import MatrixVector
+from hls.layers.matrix_vector import MatrixVector
 from sira.errors import SiraError
 
 MODELS = Path(__file__).parents[2] / "models"

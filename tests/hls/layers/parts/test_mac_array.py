@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hls.layers import DepthwiseVector, MatrixVector
+from hls.layers.depthwise_vector import DepthwiseVector
+from hls.layers.matrix_vector import MatrixVector
 from hls.layers.parts.mac_array import MODULES, MacLayer, accumulated, layer_start
 
 WEIGHTS = np.array([[1, -2], [3, 1], [-1, 1], [2, 2]])
