@@ -18,9 +18,9 @@ from sira.errors import SiraError
 from sira.names import free_name
 
 LEAST_TARGET_CYCLES = 1024
+"""Cycles that a frame may take without a target, however small the network."""
 DEFAULT_PRODUCTS = 512
-"""Without a target, a frame may take so many cycles that the layers form this many products a
-cycle in the mean, but no fewer than `LEAST_TARGET_CYCLES`."""
+"""Products that all layers together form in a cycle, in the mean, without a target."""
 
 Factors = Mapping[str, Mapping[str, int]]
 

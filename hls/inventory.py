@@ -22,7 +22,7 @@ class Adders:
 class Comparators:
     """``count`` comparators of two counts of ``bits``.
 
-    With ``words``, each compares a count with one of so many constants. The constants of all are
+    With ``words``, each compares a count with one of that many constants. The constants of all are
     the words of one memory, which each comparator reads at an address of its own.
     """
 

@@ -72,7 +72,7 @@ CHANNEL = _record(
     # Fixed: tokens that fit, cycles from giving one to the first in which it can be taken, the
     # processes at its ends, and whether it is an edge
     "capacity delay producer consumer edge "
-    # Tokens given and taken so far; of these, the ones taken before the next one to be taken was
+    # Tokens given and taken so far; of these, those taken before the next one to be taken was
     # given; the most tokens inside at once; its ring
     "given taken merged occupancy ring mask"
 )

@@ -144,7 +144,7 @@ def totals(
 ) -> Totals:
     """Sums over the layers and FIFOs, what the schedules predict, and the design in one piece.
 
-    ``constant_channels`` are the ones left out of the hardware, by tensor; estimates are for
+    ``constant_channels`` are those left out of the hardware, by tensor; estimates are for
     ``device``.
     """
     estimate = Resources()

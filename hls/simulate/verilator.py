@@ -31,7 +31,7 @@ class SimulationError(Exception):
 
 
 _LUT_OF_A_MODEL = 1000
-"""Building a model takes as long as so many LUTs in it at the prices of `default_device`; two
+"""LUTs, at the prices of `default_device`, that take as long to build as a model in itself; two
 models are built at a time."""
 
 
@@ -309,7 +309,7 @@ def lint(rtl: Path, top: str = "accelerator") -> None:
 
 
 def _interface_header(interface: Interface, layers: int = 0) -> str:
-    """``interface.h`` of the harness, for a model with stubs of so many layers."""
+    """``interface.h`` of the harness, for a model with stubs of ``layers`` layers."""
 
     def streams(macro: str, ports: Mapping[str, Signals]) -> list[str]:
         entries = [

@@ -33,8 +33,9 @@ _MAX_ROUNDS = 64
 _MAX_PIECES = 512
 """Pieces of one interval that are bounded at a time."""
 _HALVINGS = 4
+"""How often each piece is halved in a round, as long as rounds are cheap."""
 _CHEAP = 2**12
-"""Each piece is halved this often a round, while all are no more than so many numbers."""
+"""Numbers of all pieces together up to which a round is cheap."""
 _MAX_NUMBERS = 2**20
 """Pieces of all intervals together."""
 _TOLERANCE = 2.0**-30

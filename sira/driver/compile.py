@@ -43,8 +43,9 @@ from sira.version import version
 from transforms.stages import transform
 
 _DEFAULT_SAMPLES = 8
+"""Samples to verify with, unless told otherwise."""
 _DEFAULT_ELEMENTS = 2**17
-"""Unless told otherwise, so many samples are verified, or as few as hold so many numbers."""
+"""Numbers that these samples hold at the most; of larger images there are fewer samples."""
 
 
 @dataclass(frozen=True, eq=False)

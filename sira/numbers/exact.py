@@ -229,7 +229,7 @@ class Exact:
 
 
 _SHARED = 2**12
-"""Arrays of at least so many elements are searched for those that are one object."""
+"""Elements from which on an array is searched for those that are one object."""
 
 
 def distinct(values: Objects) -> tuple[list[Any], NDArray[np.int64]]:

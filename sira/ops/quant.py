@@ -238,7 +238,7 @@ def _count_exact(x: Exact, steps: Exact) -> Ints:
 
 
 _LAYOUTS = {2: "NC", 3: "NWC", 4: "NCHW"}
-"""What MultiThreshold assumes of a tensor of so many axes without a data_layout."""
+"""The layout that MultiThreshold assumes without a data_layout, by the number of axes."""
 
 
 def threshold_axis(node: ir.Node) -> int:

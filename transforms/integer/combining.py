@@ -12,7 +12,7 @@ from transforms.integer.graph import IntegerGraph, Rule, Rules
 from transforms.integer.lattice import on_lattice
 
 _FEW_LEVELS = 2**8 - 1
-"""Up to so many, clipped integers are counted by thresholds, for which there is a layer anyway."""
+"""Levels up to which clipped integers are counted by thresholds, which have a layer anyway."""
 
 
 def _sum(graph: IntegerGraph, node: ir.Node, value: ir.Value) -> ir.Value | None:

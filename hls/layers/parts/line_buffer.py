@@ -20,7 +20,7 @@ def writing(pixel_beats: int) -> Process:
 def line_buffer(
     words: int, bits: int, count_bits: int, loops: Sequence[int], coordinate_bits: int = 0
 ) -> Inventory:
-    """A line buffer of ``words`` of ``bits``, read in the order of ``loops`` of so many steps.
+    """A line buffer of ``words`` of ``bits``, read by nested loops of ``loops`` steps.
 
     It has two addresses, two counts of pixels of ``count_bits``, the loops, and the coordinates.
 
