@@ -209,7 +209,7 @@ def _expand_shapes(node: ir.Node, shapes: list[Shape], constants: Constants) -> 
 
 
 def _refold(a: Array, parts: Sequence[Shape], order: Shape, groups: Shape) -> Array:
-    """Split each axis into ``parts``, re-order them, and merge neighbours, ``groups`` saying how many.
+    """Split each axis into ``parts``, re-order them, and merge neighbours in ``groups``.
 
     An axis of size 1 stays so, unless others of its group do not.
     """

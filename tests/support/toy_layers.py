@@ -1,4 +1,4 @@
-"""Layers that are nothing but their schedules, and graphs of them."""
+"""Layers that are nothing but their schedules, graphs of them, and a FIFO as a layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from hls.dataflow import Dataflow, Edge, Port, Stream
+from hls.dataflow import Dataflow, Edge, Instance, Ints, Port, Stream
 from hls.schedule import Buffer, Phase, Process, Schedule
 
 
@@ -123,3 +123,30 @@ def layers(draw, name):
         case _:
             block = draw(blocks)
             return stored(name, 12, block, block + draw(small), draw(small))
+
+
+@dataclass(frozen=True)
+class Fifo:
+    """A FIFO as a layer of its own; in a design the edges have them."""
+
+    name: str
+    stream: Stream
+    depth: int
+
+    @property
+    def inputs(self) -> Mapping[str, Stream]:
+        return {"in": self.stream}
+
+    @property
+    def outputs(self) -> Mapping[str, Stream]:
+        return {"out": self.stream}
+
+    @property
+    def cycles(self) -> int:
+        return self.stream.beats
+
+    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
+        return inputs
+
+    def instance(self) -> Instance:
+        return Instance("stream_fifo", {"Width": self.stream.width, "Depth": self.depth})

@@ -30,7 +30,7 @@ from sira.ops import Arg, rule_of
 from sira.ops.base import numbers
 from transforms.builder import as_floats
 from transforms.integer.graph import IntegerGraph
-from transforms.steps.staircase import MAX_LEVELS, Staircase
+from transforms.steps.staircase import MAX_LEVELS, Staircase, varying_axis
 
 _MAX_PAIRS = 2**22
 """Pairs of integers, of all channels together, that are tried."""
@@ -131,19 +131,14 @@ def _channels(ranges: Ranges, node: ir.Node, tails: Sequence[Tail]) -> tuple[int
         shapes += [own.scale.shape, own.bias.shape]
     shapes += [evaluate(tail, ranges, Interval.point(0.0)).shape for tail in tails]
     shape = np.broadcast_shapes(*shapes)
-    padded = (1,) * (rank - len(shape)) + tuple(shape)
-    varying = [i for i, d in enumerate(padded) if d != 1]
-    if not varying:
-        return 1 if rank > 1 else 0, 1
-    if len(varying) == 1 and varying[0] in (1, rank - 1):
-        return varying[0], padded[varying[0]]
-    raise SiraError(
+    error = SiraError(
         "the multiples of a sum must not differ within a channel",
         where=g.describe(node),
         expected="operands and thresholds for each tensor or each channel",
-        found=f"values that differ along axes {varying} of {g.shape(node.outputs[0])}",
+        found=f"values of shape {tuple(shape)} for {g.shape(node.outputs[0])}",
         remedy="quantize the operands of the sum",
     )
+    return varying_axis(shape, rank, error)
 
 
 def _operand(ranges: Ranges, node: ir.Node, index: int, axis: int, channels: int) -> _Operand:

@@ -134,19 +134,29 @@ def _channels(tail: Tail, ranges: Ranges, source: ScaledInt) -> tuple[int, int]:
     rank = len(g.shape(tail.source))
     point = ScaledInt(source.lo, source.lo, source.scale, source.bias)
     shape = np.broadcast_shapes(source.shape, evaluate(tail, ranges, point).shape)
+    error = SiraError(
+        "thresholds must not differ within a channel",
+        where=g.describe(tail.nodes[-1]),
+        expected="constants for each tensor or each channel",
+        found=f"values of shape {tuple(shape)} for {g.shape(tail.source)}",
+        remedy="use quantizers and offsets for whole channels",
+    )
+    return varying_axis(shape, rank, error)
+
+
+def varying_axis(shape: tuple[int, ...], rank: int, error: SiraError) -> tuple[int, int]:
+    """The one axis of a tensor of ``rank`` axes along which values of ``shape`` differ, and the
+    channels there; ``error`` where there are several, or another one than channels may have.
+
+    Values that do not differ have one channel.
+    """
     padded = (1,) * (rank - len(shape)) + tuple(shape)
     varying = [i for i, d in enumerate(padded) if d != 1]
     if not varying:
         return 1 if rank > 1 else 0, 1
     if len(varying) == 1 and varying[0] in (1, rank - 1):
         return varying[0], padded[varying[0]]
-    raise SiraError(
-        "thresholds must not differ within a channel",
-        where=g.describe(tail.nodes[-1]),
-        expected="constants for each tensor or each channel",
-        found=f"values that differ along axes {varying} of {g.shape(tail.source)}",
-        remedy="use quantizers and offsets for whole channels",
-    )
+    raise error
 
 
 def _direction(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import pytest
+from toy_layers import Fifo
 
-from hls.dataflow import Dataflow, Edge, Instance, Ints, Port, Stream
+from hls.dataflow import Dataflow, Edge, Port, Stream
 from hls.device import device_of
 from hls.fifos.cost import fifo, fifo_bits, fifos, rounded_depth
 from hls.implement.yosys import synthesize_layer
@@ -15,33 +13,6 @@ from hls.layers.width_converter import WidthConverter
 
 PART = "xczu3eg-sbva484-1-e"
 DEVICE = device_of(PART)
-
-
-@dataclass(frozen=True)
-class Fifo:
-    """A FIFO as a layer of its own."""
-
-    name: str
-    stream: Stream
-    depth: int
-
-    @property
-    def inputs(self) -> Mapping[str, Stream]:
-        return {"in": self.stream}
-
-    @property
-    def outputs(self) -> Mapping[str, Stream]:
-        return {"out": self.stream}
-
-    @property
-    def cycles(self) -> int:
-        return self.stream.beats
-
-    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
-        return inputs
-
-    def instance(self) -> Instance:
-        return Instance("stream_fifo", {"Width": self.stream.width, "Depth": self.depth})
 
 
 @pytest.mark.parametrize(

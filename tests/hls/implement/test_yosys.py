@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from layer_checks import random_inputs
 from numpy.typing import NDArray
+from toy_layers import Fifo
 
 import hls.implement.yosys
-from hls.dataflow import Dataflow, Edge, Instance, Ints, Layer, Port, Resources, Stream
+from hls.dataflow import Dataflow, Edge, Ints, Layer, Port, Resources, Stream
 from hls.emit.rtl import emit_rtl
 from hls.implement.yosys import (
     LAYER_TOP,
@@ -42,33 +42,6 @@ from sira.errors import SiraError
 
 PART = "xc7z020clg400-1"
 ULTRASCALE = "xczu3eg-sbva484-1-e"
-
-
-@dataclass(frozen=True)
-class Fifo:
-    """A FIFO as a layer of its own; in a design the edges have them."""
-
-    name: str
-    stream: Stream
-    depth: int
-
-    @property
-    def inputs(self) -> Mapping[str, Stream]:
-        return {"in": self.stream}
-
-    @property
-    def outputs(self) -> Mapping[str, Stream]:
-        return {"out": self.stream}
-
-    @property
-    def cycles(self) -> int:
-        return self.stream.beats
-
-    def execute(self, *inputs: Ints) -> tuple[Ints, ...]:
-        return inputs
-
-    def instance(self) -> Instance:
-        return Instance("stream_fifo", {"Width": self.stream.width, "Depth": self.depth})
 
 
 def random_matrix_vector(
