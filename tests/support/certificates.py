@@ -16,7 +16,7 @@ from onnx_models import Net, integers
 
 from sira import graph as g
 from sira.analysis.ranges import Ranges, analyze
-from sira.certificate import writer as certify
+from sira.certificate import writer
 from sira.certificate.model import RANGE
 from sira.datatypes import InputSpec
 from transforms import annotate_accumulators, to_canonical, to_thresholds
@@ -71,7 +71,7 @@ def certified(model: ir.Model, spec: InputSpec | None = None) -> Case:
     ranges = analyze(thresholds)
     integer = annotate_accumulators(thresholds, ranges)
     data = ir.to_proto(integer).SerializeToString()
-    return Case(integer, ranges, data, certify.certificate(integer, ranges, data))
+    return Case(integer, ranges, data, writer.certificate(integer, ranges, data))
 
 
 def perceptron() -> Case:

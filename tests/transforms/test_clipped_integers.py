@@ -16,7 +16,7 @@ from onnx_models import Net
 from stage_checks import check
 
 from sira.analysis.ranges import analyze
-from sira.certificate import checker as certificate
+from sira.certificate import checker
 from sira.numbers.scaled import ScaledInt
 from transforms import aggregate, to_canonical, to_thresholds
 
@@ -72,7 +72,7 @@ def test_integers_of_their_own(reader: str, op: str, limits: tuple[Any, ...], le
     samples = np.random.default_rng(2).uniform(-9, 9, (4, 1, 2, 6, 6))
     check(model, {}, samples)
     case = certified(net.model())
-    certificate.check(case.data, case.claims)
+    checker.check(case.data, case.claims)
 
 
 @pytest.mark.parametrize("levels", [60, 2000])

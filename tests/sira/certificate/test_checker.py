@@ -25,8 +25,7 @@ from random_nets import random_case
 
 import sira
 from sira.analysis.ranges import Ranges
-from sira.certificate import checker
-from sira.certificate import writer as certify
+from sira.certificate import checker, writer
 from sira.certificate.checker import Rejected, check, main
 from sira.datatypes import parse_input
 from sira.errors import SiraError
@@ -155,7 +154,7 @@ def test_weights_that_share_a_factor_once_channels_are_gone() -> None:
     front = transform(net.proto(), {})
     assert front.constant_channels
     data = ir.to_proto(front.integer.model).SerializeToString()
-    claims = certify.certificate(front.integer.model, front.integer.ranges, data)
+    claims = writer.certificate(front.integer.model, front.integer.ranges, data)
     assert check(data, claims) == 3
     wide = claims["layers"][-1]
     assert all((hi - lo) % 3 == 0 for lo, hi in zip(wide["lo"], wide["hi"], strict=True))
@@ -310,7 +309,7 @@ def test_a_wrong_analysis_is_found_out(
 
         monkeypatch.setattr(Ranges, "scaled", wrong)
         with pytest.raises(SiraError, match="would be rejected") as refused:
-            certify.certificate(case.model, case.ranges, case.data)
+            writer.certificate(case.model, case.ranges, case.data)
         monkeypatch.undo()
         n, bound = len(claim["lo"]) - 1, claim[side][-1]
         assert f"node {claim['layer']}, channel {n}" in str(refused.value)
@@ -325,7 +324,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
     case = perceptron()
     model, claims = tmp_path / "model.onnx", tmp_path / "certificate.json.gz"
     model.write_bytes(case.data)
-    certify.write(claims, case.claims)
+    writer.write(claims, case.claims)
     return str(model), str(claims)
 
 
@@ -405,6 +404,6 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         case = convolutions()
-        certify.write(tmp_path / name, case.claims)
+        writer.write(tmp_path / name, case.claims)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert checker.read(tmp_path / "a") == case.claims

@@ -16,7 +16,7 @@ from onnx_models import Net
 from residual_net import residual_network
 
 from sira.analysis.ranges import Ranges
-from sira.certificate import checker as certificate
+from sira.certificate import checker
 from sira.driver.cli import main
 from sira.errors import SiraError
 from sira.verification.check import Check
@@ -64,7 +64,7 @@ def test_everything_is_written_and_checked(
     ) in text
     assert report["totals"]["constant_channels"] == {"last": [2]}
     stage = sorted((out / "stages").iterdir())[-1]
-    assert certificate.main([str(stage), str(out / "certificate.json.gz")]) == 0
+    assert checker.main([str(stage), str(out / "certificate.json.gz")]) == 0
 
 
 def test_given_samples_and_recorded_outputs(

@@ -20,7 +20,7 @@ from stage_checks import check
 
 from sira import graph as g
 from sira.analysis.ranges import analyze
-from sira.certificate import checker as certificate
+from sira.certificate import checker
 from sira.errors import SiraError
 from transforms import to_canonical, to_thresholds
 
@@ -48,7 +48,7 @@ def compare(net: Net, low: float = -4.0, high: float = 4.0, samples: int = 3) ->
     """Check all stages on random inputs, and the certificate; operators of the integer stage."""
     found = Counter(node.op_type for node in stage(net).graph)
     case = certified(net.model())
-    certificate.check(case.data, case.claims)
+    checker.check(case.data, case.claims)
     data = np.random.default_rng(0).uniform(low, high, (samples, *net.shape))
     check(net.model(), {}, data)
     return found
