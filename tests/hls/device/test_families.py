@@ -56,14 +56,15 @@ def test_no_two_families_claim_a_part(part: str) -> None:
     assert sum(bool(re.match(d.parts, part.lower())) for d in DEVICES.values()) == 1
 
 
-@pytest.mark.parametrize("part", ["lfe5u-25f", "xcku040-ffva1156-2-e", "5csema5f31c6", ""])
+@pytest.mark.parametrize("part", ["nobody-25f", "xcku040-ffva1156-2-e", "5csema5f31c6", ""])
 def test_an_unknown_part(part: str) -> None:
-    message = (
-        r"unknown FPGA family, expected a part of Xilinx 7 series \(xc7\.\.\.\) or Xilinx "
-        r"UltraScale\+ \(xczu\.\.\., xcvu\.\.p, xck\.\.\.\); change `--part`, or use `--synth none`"
-    )
-    with pytest.raises(SiraError, match=message):
+    """The error names all families, however many there are."""
+    with pytest.raises(SiraError, match="unknown FPGA family") as error:
         device_of(part)
+    text = str(error.value)
+    assert text.endswith("; change `--part`, or use `--synth none`")
+    assert "a part of " in text and "Xilinx 7 series (xc7...)" in text
+    assert all(f"{device.family} ({device.examples})" in text for device in DEVICES.values())
     assert find_device(part) is None
     assert estimated_device(part) is default_device()
 

@@ -274,8 +274,10 @@ def test_a_broken_source_is_an_error_with_the_tools_message(tmp_path: Path) -> N
 
 
 def test_unknown_part() -> None:
-    with pytest.raises(SiraError, match=r"lfe5u-25f: unknown FPGA family, expected .*--synth none"):
-        synthesize_layer(LAYERS["widen"], "lfe5u-25f")
+    with pytest.raises(
+        SiraError, match=r"nobody-25f: unknown FPGA family, expected .*--synth none"
+    ):
+        synthesize_layer(LAYERS["widen"], "nobody-25f")
 
 
 def test_missing_tool_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
