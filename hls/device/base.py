@@ -15,16 +15,16 @@ from sira.errors import SiraError
 class Synthesis:
     """How Yosys synthesises for a family, and how its cells are counted.
 
-    ``command`` lacks nothing but the top module. ``technology`` is that of Yosys' ``stat``.
-    ``path_ends`` are patterns of the cells between which the longest path is sought. ``cells`` are
-    the resources that each cell takes by the regular expression of its name, ``memory_luts`` the
-    LUTs that a memory cell takes. A cell that matches ``memories`` must be one of the latter, and
-    ``carries`` are the cells of carry chains. ``models`` is the file of simulation models among
-    those that come with Yosys.
+    ``command`` lacks nothing but the top module. ``technology`` is that of Yosys' ``stat``, None
+    where ``stat`` does not know the family. ``path_ends`` are patterns of the cells between which
+    the longest path is sought. ``cells`` are the resources that each cell takes by the regular
+    expression of its name, ``memory_luts`` the LUTs that a memory cell takes. A cell that matches
+    ``memories`` must be one of the latter, and ``carries`` are the cells of carry chains.
+    ``models`` is the file of simulation models among those that come with Yosys.
     """
 
     command: str
-    technology: str
+    technology: str | None
     path_ends: tuple[str, ...]
     cells: Mapping[str, Resources]
     memory_luts: Mapping[str, int]

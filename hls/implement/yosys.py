@@ -252,6 +252,7 @@ def _environment() -> dict[str, str]:
 def _script(sources: Sequence[str], top: str, synthesis: Synthesis) -> list[str]:
     """The commands, the same for every design."""
     ends = " ".join(f"t:{cell} %d" for cell in synthesis.path_ends)
+    known = f" -tech {synthesis.technology}" if synthesis.technology else ""
     return [
         f"read_slang -j 1 --top {top} {' '.join(sources)}",
         "design -save read",
@@ -259,7 +260,7 @@ def _script(sources: Sequence[str], top: str, synthesis: Synthesis) -> list[str]
         "write_json memories.json",
         "design -load read",
         f"{synthesis.command} -top {top}",
-        f"tee -q -o stat.json stat -json -tech {synthesis.technology}",
+        f"tee -q -o stat.json stat -json{known}",
         f"tee -q -o depth.txt ltp -noff * {ends}",
         "write_verilog -noattr netlist.v",
     ]

@@ -157,7 +157,7 @@ TOY = replace(
     synthesis=replace(
         default_device().synthesis,
         command="synth -flatten",
-        technology="cmos",
+        technology=None,
         path_ends=("$_*DFF*",),
         cells={r"\$_(AND|OR|NOT|XOR|NAND|NOR|XNOR|ANDNOT|ORNOT|MUX)_": Resources(lut=1),
                r"\$_.*DFF.*_": Resources(ff=1)},
