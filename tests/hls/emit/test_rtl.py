@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from layer_examples import example_layers
 
 from hls.dataflow import Instance, Memory
 from hls.emit.rtl import LIBRARY, emit_rtl, identifiers, memory_text
@@ -27,7 +28,14 @@ from hls.simulate.verilator import SimulationError, lint
 
 
 def layers():
-    """One of each kind, with all product variants, and names that are no identifiers."""
+    """Those named here, and of every other kind the first that its own test checks."""
+    named = named_layers()
+    kinds = {layer.kind for layer in named}
+    return [*named, *(tested[0] for kind, tested in example_layers().items() if kind not in kinds)]
+
+
+def named_layers():
+    """All product variants, and names that are no identifiers."""
     generator = np.random.default_rng(0)
     starts = np.zeros(4, dtype=np.int64)
 

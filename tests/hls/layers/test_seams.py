@@ -8,6 +8,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+from layer_examples import example_layers
+
 import hls
 import hls.layers
 
@@ -41,6 +43,13 @@ def test_kinds_are_what_reports_have_always_called_them() -> None:
 
 def test_a_kind_is_the_name_of_its_module() -> None:
     assert {name: layer.kind for name, layer in layer_types().items() if layer.kind != name} == {}
+
+
+def test_layers_of_tests_are_found() -> None:
+    """Those of them that no other test names are linted and read by all front-ends, too."""
+    found = {name: {layer.kind for layer in tested} for name, tested in example_layers().items()}
+    assert all(kinds == {name} for name, kinds in found.items())
+    assert len(found) >= 12 and found.keys() <= layer_types().keys()
 
 
 def test_nothing_but_its_lowering_rule_names_a_layer() -> None:
