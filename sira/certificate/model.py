@@ -57,6 +57,7 @@ def layers(model: onnx.ModelProto) -> Iterator[ClaimedLayer]:
     graph = model.graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     boxes: dict[str, Box] = {}
+    ends: dict[str, str] = {}  # tensors without a box, and the operator behind which there is none
     for index, value in enumerate(graph.input):
         lo, hi = declared(value)
         shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
@@ -66,14 +67,19 @@ def layers(model: onnx.ModelProto) -> Iterator[ClaimedLayer]:
         known = [boxes[name] for name in computed if name in boxes]
         if node.op_type in _MULTIPLYING:
             if not known or len(node.input) != 2 or computed != [node.input[0]]:
-                raise Rejected(f"{node.name}: not a known input times constant weights")
+                unknown = [ends[name] for name in computed if name in ends]
+                why = f", as the checker does not know {unknown[0]}" if unknown else ""
+                raise Rejected(f"{node.name}: not a known input times constant weights{why}")
             layer, sums = _layer(node, known[0], constants, index)
             yield layer
             found = [sums]
         elif not known or len(known) < len(computed):
-            continue  # floating point behind the last integer
+            found = []  # floating point behind the last integer
         else:
             found = propagate(node, known, constants, model, index)
+        if not found:
+            end = next((ends[n] for n in computed if n in ends), f"{node.op_type} {node.name}")
+            ends |= dict.fromkeys(node.output, end)
         for name, box in zip(node.output, found, strict=False):
             if max(np.abs(box.lo).max(initial=0), np.abs(box.hi).max(initial=0)) > LIMIT:
                 raise Rejected(f"{node.name}: values beyond 2**53")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from hls.lower.rules import RULES
 from sira.certificate.boxes import Rejected
 from sira.certificate.checker import FORMAT, check, entry
 from sira.certificate.model import layers
@@ -121,6 +122,14 @@ def executed(proto: onnx.ModelProto, *tensors: str) -> list[NDArray[np.int64]]:
         for x in every(range(LO, HI + 1), int(np.prod(shape)))
     ]
     return [np.stack(found).astype(np.int64) for found in zip(*runs, strict=True)]
+
+
+def test_operators_that_have_hardware_are_among_them() -> None:
+    """They may stand between two layers, where the checker must know them."""
+    known = {op for _, nodes, _ in CASES.values() for op, *_ in nodes}
+    of_test_model = {"MatMul", "Conv", "ConvTranspose", "MultiThreshold"}
+    behind_all_layers = {"ArgMax", "Cast"}
+    assert RULES.keys() - known == of_test_model | behind_all_layers
 
 
 @pytest.mark.parametrize("name", CASES)
