@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Edge, Ints, Layer, Port
+from hls.device import Device, default_device
 from hls.layers.depthwise_vector import DepthwiseVector
 from hls.lower.wires import Layout, Shape, Wire
 from sira import graph as g
@@ -30,7 +31,8 @@ class Lowering:
     ``accumulator_bits`` are register widths asked for, by layer; ``windows`` the widths that the
     accumulators need at least, also by layer: the bits of the widest channel's window. ``done`` are
     nodes merged into the layer of another one. ``names`` are taken: by the nodes, each of which
-    gives its name to its layer, and by the layers between these.
+    gives its name to its layer, and by the layers between these. Between several ways to build a
+    layer the prices of ``device`` decide.
     """
 
     ranges: Ranges
@@ -41,6 +43,7 @@ class Lowering:
     done: set[ir.Node] = field(default_factory=set)
     windows: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    device: Device = field(default_factory=default_device)
 
     def wire(self, value: ir.Value | None) -> Wire:
         assert value is not None

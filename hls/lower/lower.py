@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hls.dataflow import Dataflow, Edge, Layer, Port
+from hls.device import Device, default_device
 from hls.layers.fork import Fork
 from hls.lower.build import Lowering
 from hls.lower.rules import RULES, is_absorbed, may_be_left_to_host, wires_of
@@ -63,16 +64,27 @@ class Lowered:
 
 
 def lower(
-    model: ir.Model, ranges: Ranges, name: str, accumulator_bits: Mapping[str, int] | None = None
+    model: ir.Model,
+    ranges: Ranges,
+    name: str,
+    accumulator_bits: Mapping[str, int] | None = None,
+    device: Device | None = None,
 ) -> Lowered:
     """Map an integer ``model`` to layers without parallelism (PE = SIMD = lanes = 1).
 
     ``accumulator_bits`` are the widths of accumulators by layer; those left out have the width that
     they need. A width below that one is built as asked: `Lowered.windows` says what is needed.
+    ``device`` is the family whose prices choose between ways to build a layer, or None for the
+    default.
     Raises `SiraError` for the nodes that have no hardware, all at once.
     """
     (source,) = model.graph.inputs
-    build = Lowering(ranges, accumulator_bits or {}, names={g.label(node) for node in model.graph})
+    build = Lowering(
+        ranges,
+        accumulator_bits or {},
+        names={g.label(node) for node in model.graph},
+        device=device or default_device(),
+    )
     build.wires[source] = _input_wire(ranges, source)
     refused: dict[ir.Node, SiraError | None] = {}
     for node in model.graph:

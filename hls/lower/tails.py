@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hls.dataflow import Ints, Layer
-from hls.device import default_device
+from hls.device import Device
 from hls.layers.thresholding import Thresholding
 
 
@@ -56,12 +56,12 @@ def candidate(name: str) -> Callable[[Candidate], Candidate]:
     return register
 
 
-def estimated_lut(layer: Layer) -> float:
-    """LUTs by the prices of the default family of devices."""
-    return default_device().price(layer.inventory()).lut
+def estimated_lut(device: Device) -> Price:
+    """LUTs by the prices of a family of devices."""
+    return lambda layer: device.price(layer.inventory()).lut
 
 
-def cheapest(tail: TailFunction, price: Price = estimated_lut) -> Layer:
+def cheapest(tail: TailFunction, price: Price) -> Layer:
     """The candidate of the least price; of several the one that was registered first."""
     built = [layer for build in CANDIDATES.values() if (layer := build(tail)) is not None]
     return min(built, key=price)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from hls.layers.argmax import ArgMax
 from hls.lower.build import ONE, ZERO, Lowering, by_channel, refuse
 from hls.lower.rules import rule
-from hls.lower.tails import TailFunction, cheapest
+from hls.lower.tails import TailFunction, cheapest, estimated_lut
 from hls.lower.views import in_own_shape
 from hls.lower.wires import Layout, Wire
 from sira import graph as g
@@ -45,7 +45,8 @@ def thresholding(build: Lowering, node: ir.Node) -> Wire:
     if (counts == counts[0]).all() and (falling == falling[0]).all():
         counts, falling = counts[:1], falling[:1]
     vectors = wire.layout.elements // channels
-    layer = cheapest(TailFunction(g.label(node), counts, falling, channels, wire.bits, vectors))
+    tail = TailFunction(g.label(node), counts, falling, channels, wire.bits, vectors)
+    layer = cheapest(tail, estimated_lut(build.device))
     bits, base = layer.outputs["out"].bits, int(g.attribute(node, "out_bias", 0.0))
     return Wire(build.chain(layer, wire.port), bits, wire.layout, base * ONE, ONE)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hls.dataflow import Dataflow
+from hls.device import estimated_device
 from hls.emit.cpp import emit_hls
 from hls.emit.rtl import emit_rtl
 from hls.emit.vivado import emit_vivado
@@ -24,7 +25,8 @@ from transforms.stages import Stages
 def build_dataflow(stages: Stages, options: Options) -> Lowered:
     """The folded hardware of an integer graph."""
     bits = _accumulator_bits(stages, options)
-    lowered = lower(stages.integer.model, stages.integer.ranges, "accelerator", bits)
+    device = estimated_device(options.part)
+    lowered = lower(stages.integer.model, stages.integer.ranges, "accelerator", bits, device)
     needed = lowered.windows.items()
     if too_narrow := [f"{name} needs {w}" for name, w in needed if w > bits.get(name, w)]:
         raise SiraError(

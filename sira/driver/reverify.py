@@ -81,6 +81,7 @@ def _options(report: Report) -> Options:
         folding=recorded.folding,
         target_cycles=recorded.target_cycles,
         backend=recorded.backend,
+        part=recorded.part,
     )
 
 

@@ -11,9 +11,12 @@ from lookup_table import LookupTable, lookup_table
 from lowering import lowered
 from onnx_models import Net, integers
 
+from hls.dataflow import Resources
+from hls.device import default_device
+from hls.inventory import Item, Logic
 from hls.layers.thresholding import Thresholding
 from hls.lower.lower import Lowered
-from hls.lower.tails import CANDIDATES, TailFunction, cheapest
+from hls.lower.tails import CANDIDATES, TailFunction, cheapest, estimated_lut
 
 
 def tail(channels: int = 3, steps: int = 5, bits: int = 4) -> TailFunction:
@@ -84,12 +87,21 @@ def test_each_tail_has_its_own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_price_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CANDIDATES, "table", lookup_table)
     steps = tail()
-    assert isinstance(cheapest(steps), LookupTable)
+    assert isinstance(cheapest(steps, estimated_lut(default_device())), LookupTable)
     assert isinstance(cheapest(steps, price=lambda la: isinstance(la, LookupTable)), Thresholding)
     first = next(iter(CANDIDATES.values()))(steps)
     assert type(cheapest(steps, price=lambda la: 1)) is type(first), (
         "the first where all cost alike"
     )
+
+
+def test_the_prices_are_those_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cost(item: Item) -> Resources:
+        return Resources(lut=10**6) if isinstance(item, Logic) else Resources()
+
+    monkeypatch.setitem(CANDIDATES, "table", lookup_table)
+    price = estimated_lut(replace(default_device(), cost=cost))
+    assert isinstance(cheapest(tail(), price), Thresholding)
 
 
 def test_a_wrong_candidate_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,20 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from small_net import small_network
 
 import sira
+from hls.dataflow import Layer, Resources
+from hls.device import DEVICES, default_device
+from hls.inventory import Inventory, Item, Logic
+from hls.layers.thresholding import Thresholding
+from hls.lower.tails import CANDIDATES, TailFunction
 from sira.driver.cli import main, verify_main
 from sira.driver.reverify import reverify
 
@@ -254,3 +262,44 @@ def test_declared_inputs_are_remembered(tmp_path: Path) -> None:
     recorded = json.loads((tmp_path / "report.json").read_text())["options"]["inputs"]
     assert recorded == {"x": {"datatype": "INT4", "scale": ["1/3"], "bias": ["-1/7"]}}
     assert reverify(tmp_path).passed
+
+
+@dataclass(frozen=True, eq=False)
+class Deeper(Thresholding):
+    """Thresholds with one more stage; all that it is built of is called control."""
+
+    def inventory(self) -> Inventory:
+        return (Logic("control", 10**6),)
+
+
+def deeper(tail: TailFunction) -> Layer:
+    never = np.full((len(tail.thresholds), tail.thresholds.shape[1] + 1), 1 << tail.input_bits)
+    return Deeper(
+        name=tail.name,
+        thresholds=np.concatenate([tail.thresholds, never], axis=1),
+        falling=tail.falling,
+        channels=tail.channels,
+        input_bits=tail.input_bits,
+        pe=1,
+        vectors=tail.vectors,
+    )
+
+
+def free_control(item: Item) -> Resources:
+    return Resources() if isinstance(item, Logic) else default_device().cost(item)
+
+
+def test_the_design_of_another_device_is_verified_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a layer is built of depends on the prices of the part that was compiled for."""
+    toy = replace(default_device(), family="Toy", parts="toy-", examples="toy-", cost=free_control)
+    monkeypatch.setitem(DEVICES, "Toy", toy)
+    monkeypatch.setitem(CANDIDATES, "deeper", deeper)
+    stages = {}
+    for part in ("toy-1", "xc7z020clg400-1"):
+        options = sira.Options(output=tmp_path / part, part=part, verify=2)
+        folder = sira.compile(small_network().proto(), options).directory
+        assert reverify(folder).passed
+        stages[part] = len(list((folder / "rtl").glob("quant_4_thresholds_*.mem")))
+    assert stages == {"toy-1": 3, "xc7z020clg400-1": 2}
