@@ -98,6 +98,7 @@ OF_SEVERAL_MODULES = {
     "sira/test_reference_faults",
     "sira/verification/test_oracle_models",
     "test_layout",
+    "test_readme",
     "test_rooms",
     "transforms/test_clipped_integers",
     "transforms/test_networks",
