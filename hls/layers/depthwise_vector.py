@@ -157,7 +157,7 @@ class DepthwiseVector(Defaults):
         if words == 1:
             adders //= 2
         counters = [(n - 1).bit_length() for n in (self.positions, self.blocks, words)]
-        control = counters[0] + 2 * counters[1] + 2 * counters[2] + 3 * self._stages() + 4
+        control = counters[0] + 2 * counters[1] + 2 * counters[2] + self._stages() + 3
         return (
             Adders(adders, self.pe),
             Adders(self.accumulator_bits, self.pe),

@@ -21,48 +21,44 @@ module accumulation_control #(
   input  logic out_ready_i
 );
 
-  logic first_beat, last_beat;
-
-  if (Beats > 1) begin : gen_beats
-    localparam int unsigned BeatBits = $clog2(Beats);
-    logic [BeatBits-1:0] beat_q;
-    assign first_beat = beat_q == '0;
-    assign last_beat  = beat_q == BeatBits'(Beats - 1);
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) beat_q <= '0;
-      else if (enable_o && in_valid_i) beat_q <= last_beat ? '0 : beat_q + 1'b1;
-    end
-  end else begin : gen_one_beat
-    assign first_beat = 1'b1;
-    assign last_beat  = 1'b1;
-  end
-
-  // Valid, first and last travel beside the data.
-  logic [Stages:0] valid_q, first_q, last_q;
+  logic            out_valid_q, step, first_beat, first_q;
+  logic [Stages:0] valid_q;  // beside the data
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
     else if (enable_o) valid_q <= {valid_q[Stages-1:0], in_valid_i};
   end
-  always_ff @(posedge clk_i) begin
-    if (enable_o) begin
-      first_q <= {first_q[Stages-1:0], first_beat};
-      last_q  <= {last_q[Stages-1:0], last_beat};
+
+  // Beats are counted where the first one is to be known: one stage ahead of the accumulators.
+  assign step = enable_o && valid_q[Stages-1];
+
+  if (Beats > 1) begin : gen_beats
+    localparam int unsigned BeatBits = $clog2(Beats);
+    logic [BeatBits-1:0] beat_q;
+    assign first_beat = beat_q == '0;
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) beat_q <= '0;
+      else if (step) beat_q <= (beat_q == BeatBits'(Beats - 1)) ? '0 : beat_q + 1'b1;
     end
+  end else begin : gen_one_beat
+    assign first_beat = 1'b1;
   end
 
-  assign read_start_o = enable_o && valid_q[Stages-1] && first_q[Stages-1];
+  always_ff @(posedge clk_i) begin
+    if (enable_o) first_q <= first_beat;
+  end
+
+  assign read_start_o = step && first_beat;
   assign add_o        = enable_o && valid_q[Stages];
-  assign first_o      = first_q[Stages];
+  assign first_o      = first_q;
 
-  logic out_valid_q;
-
+  // A beat at the accumulators is the last one if the one behind it is to be a first one.
   assign enable_o    = !out_valid_q || out_ready_i;
   assign out_valid_o = out_valid_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) out_valid_q <= 1'b0;
-    else if (enable_o) out_valid_q <= valid_q[Stages] && last_q[Stages];
+    else if (enable_o) out_valid_q <= valid_q[Stages] && first_beat;
   end
 
 endmodule

@@ -78,19 +78,8 @@ module mac_array #(
   localparam int unsigned RowStages  = ($clog2(Rows) + LevelsPerStage - 1) / LevelsPerStage;
   localparam int unsigned Stages     = LaneStages + RowStages;
 
-  // ---- Control ----------------------------------------------------------------------------------
-  logic enable, read_start, add, first;
-
-  accumulation_control #(
-    .Beats(Beats), .Stages(Stages)
-  ) u_control (
-    .clk_i, .rst_ni, .in_valid_i, .enable_o(enable),
-    .read_start_o(read_start), .add_o(add), .first_o(first), .out_valid_o, .out_ready_i
-  );
-
-  assign in_ready_o = enable;
-
   // ---- Weights, inputs and start values ---------------------------------------------------------
+  logic                          enable, read_start, add, first;
   logic [Pe*Simd*WeightBits-1:0] weights_q;
   logic [Inputs*InputBits-1:0]   input_q;
   logic [Pe*AccumulatorBits-1:0] start_q;
@@ -185,5 +174,15 @@ module mac_array #(
       .sum_o(out_data_o[p*AccumulatorBits+:AccumulatorBits])
     );
   end
+
+  // ---- Control ----------------------------------------------------------------------------------
+  accumulation_control #(
+    .Beats(Beats), .Stages(Stages)
+  ) u_control (
+    .clk_i, .rst_ni, .in_valid_i, .enable_o(enable),
+    .read_start_o(read_start), .add_o(add), .first_o(first), .out_valid_o, .out_ready_i
+  );
+
+  assign in_ready_o = enable;
 
 endmodule

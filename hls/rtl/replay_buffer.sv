@@ -40,6 +40,10 @@ module replay_buffer #(
   assign read_next   = read_q + 1'b1;
 
   always_ff @(posedge clk_i) begin
+    if (push) memory[write_q[AddressBits-1:0]] <= in_data_i;
+  end
+
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       write_q  <= '0;
       read_q   <= '0;
@@ -57,10 +61,6 @@ module replay_buffer #(
         end
       end
     end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (push) memory[write_q[AddressBits-1:0]] <= in_data_i;
   end
 
 endmodule
