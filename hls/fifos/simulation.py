@@ -21,7 +21,7 @@ _FRAMES = 64
 """Frames after which a run that has not become periodic is taken as it is."""
 STEPS = 400_000_000
 """Steps of all processes, a few dozen nanoseconds each, after which it is no longer waited for."""
-_PERIODS = 8
+_PERIODS = 32
 """The longest period looked for, in frames."""
 
 

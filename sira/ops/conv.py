@@ -304,7 +304,7 @@ def _outputs_first(weights: Constant, groups: int) -> Constant:
 
     def swap(a: Array) -> Array:
         if a.size == 1:
-            return a.reshape(())
+            return a.reshape((1,) * len(shape))
         a = a.reshape((1,) * (len(shape) - a.ndim) + a.shape)
         a = np.broadcast_to(a, (*shape[:2], *a.shape[2:]))
         split = a.reshape(groups, -1, *a.shape[1:]).swapaxes(1, 2)

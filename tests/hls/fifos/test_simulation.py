@@ -22,7 +22,7 @@ from hls.layers.argmax import ArgMax
 from hls.layers.matrix_vector import MatrixVector
 from hls.layers.thresholding import Thresholding
 from hls.layers.width_converter import WidthConverter
-from hls.schedule import Phase, Process
+from hls.schedule import Buffer, Phase, Process
 from hls.simulate.verilator import build
 
 
@@ -147,6 +147,16 @@ def networks():
     depths = GENERATOR.choice([2, 2, 3, 4, 9, 20], len(edges))
     joined = [Edge(a, b, int(depth)) for (a, b), depth in zip(edges, depths, strict=True)]
     return Dataflow("networks", tuple(layer for row in rows for layer in row), tuple(joined))
+
+
+def test_a_period_of_many_frames_is_found():
+    """A buffer of two beats and a latency of five: 144 cycles are 11 frames of 12 beats."""
+    write = Process((Phase(1, {"in": 1, "free": 1}, {"filled": 1}),))
+    read = Process((Phase(1, {"filled": 1}, {"out": 1, "free": 1}),), 5)
+    buffers = {"filled": Buffer(2), "free": Buffer(2, 2)}
+    layer = Toy("b", 12, {"in": 12}, {"out": 12}, (write, read), buffers)
+    result = check(residual(layer, [2, 3, 3, 10, 2], 0))
+    assert result.period == (11, 144)
 
 
 def test_random_networks_take_the_cycles_of_the_rtl(networks, tmp_path: Path):

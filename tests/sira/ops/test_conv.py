@@ -375,6 +375,23 @@ def test_transposed_with_output_shape(size: int, mode: str) -> None:
         assert np.array_equal(y[0] * 4, scatter(sample[0], w, 2, 1, pads, 0, 1))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_transposed_with_a_single_weight(axes: int, stride: int) -> None:
+    """Of an input with an offset, whose contribution is counted tap by tap."""
+    w, size = np.full((1, 1, *(1,) * axes), -3), (4,) * axes
+    net = Net((1, 1, *size))
+    conv(net, "x", w, op="ConvTranspose", strides=[stride] * axes)
+    q = RNG.integers(-3, 10, (3, 1, 1, *size))
+    ranges, exact = run(net, integers(-3, 9, 1, "1/2"), q)
+    values = scaled(exact["t1"])
+    expected = np.zeros((3, 1, 1, *((n - 1) * stride + 1 for n in size)))
+    expected[(..., *(slice(None, None, stride),) * axes)] = (q + 0.5) * -1.5
+    assert np.array_equal(fractions(values), expected)
+    found = scaled(ranges["t1"])
+    assert (found.lo <= values.lo).all() and (values.lo <= found.hi).all()
+
+
 def test_bounds_of_a_transposed_convolution_are_reached() -> None:
     """With stride 2 and 3 taps an output sums at most two of them."""
     w = np.array([[[3, -2, 5], [1, 1, 1]]])
