@@ -28,8 +28,14 @@ def installed(tmp_path: Path) -> dict[str, str]:
 
 
 def output(environment: dict[str, str], *arguments: str) -> str:
+    # The root may hold what an installation left there, which would come first.
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=ROOT / "tests",
     )
     assert done.stderr == ""
     return done.stdout
