@@ -7,7 +7,7 @@ from stands beside the tensor, and is never guessed from its name or its shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -127,11 +127,6 @@ def _from_end(value: ir.Value, axis: int) -> int:
 
 def _text(numbers: Ints) -> str:
     return " ".join(str(int(n)) for n in numbers)
-
-
-def by_origin(values: Iterable[ir.Value]) -> dict[str, ir.Value]:
-    """Tensors by the original tensor that their integers were made for."""
-    return {origin: v for v in values if (origin := of(v).origin) is not None}
 
 
 def channel_axis(value: ir.Value) -> int:
